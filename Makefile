@@ -1,0 +1,54 @@
+# The verbs of this house. `make help` lists them; each is one script or one cargo command, so that
+# what a verb does can be read here or one file further.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+STEP := scripts/step
+
+.PHONY: help demo test lint proto bench doc deny tools ci golden helm-render
+
+help: ## Lists the verbs.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: ## The guided tour: five services in one process. Needs a Rust toolchain and gcc, nothing else.
+	cargo run --release --locked -p rapport-suite --bin rapport -- demo
+
+test: tools ## Installs what the tests need, starts Postgres and Redis, and runs every test.
+	@$(STEP) "test dependencies" scripts/install-test-deps
+	@scripts/test
+
+lint: tools ## Format, clippy, protos, licences, charts, image, scripts: all that needs no server.
+	@$(STEP) "format" cargo fmt --all --check
+	@$(STEP) "scripts" scripts/lint-scripts
+	@$(STEP) "protos" scripts/proto
+	@$(STEP) "dependencies" $(MAKE) --no-print-directory deny
+	@$(STEP) "charts" scripts/charts
+	@$(STEP) "image" hadolint Containerfile
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+
+proto: tools ## Lints and formats the protos and refuses a change that breaks a client.
+	@scripts/proto
+
+bench: ## Runs the benchmarks; RESULTS.md in bench/ says what each means.
+	cargo run --release --locked -p rapport-bench
+
+doc: ## Builds the documentation of every crate; a broken link is an error.
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+deny: tools ## Refuses forbidden crates, licences and sources.
+	@cargo-deny --locked check bans licenses sources
+
+tools: ## Installs the pinned tools into .tools; quick when they are there.
+	@scripts/tools
+
+ci: ## What CI runs: lint, then every test. Stops at the first failure.
+	@$(STEP) "lint" $(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+
+golden: tools helm-render ## Rewrites the golden files (snapshots, k8s/). Read the diff before committing.
+	INSTA_UPDATE=always cargo nextest run --workspace --locked
+
+helm-render: tools ## Renders helm/rapport into k8s/.
+	@scripts/helm-render
