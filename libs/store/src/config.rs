@@ -1,0 +1,45 @@
+//! What a service tells the store at start. Reading flags and variables is the service's own work.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use rapport_types::Secret;
+
+/// How to reach one service's database.
+///
+/// A service's clap struct carries these as `--database-url`, `--database-connections-max`,
+/// `--database-acquire-timeout` and `--database-statement-timeout`, with the variables
+/// `<SVC>_DATABASE_URL`, `<SVC>_DATABASE_CONNECTIONS_MAX`, `<SVC>_DATABASE_ACQUIRE_TIMEOUT` and
+/// `<SVC>_DATABASE_STATEMENT_TIMEOUT`: clap cannot prefix a flattened struct's variables, so this
+/// one is plain and the service fills it.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `postgres://user:password@host/database` or `sqlite:///path/file.db`. Holds a password.
+    pub url: Secret,
+    /// Most connections this process may hold. Pods times this must stay under the server's limit.
+    pub connections_max: NonZeroU32,
+    /// Longest wait for a free connection before the call fails as unavailable.
+    pub acquire_timeout: Duration,
+    /// Longest run of one statement on Postgres before the server cancels it. Migrations are exempt.
+    pub statement_timeout: Duration,
+}
+
+impl StoreConfig {
+    /// Connections per process unless told otherwise.
+    pub const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::new(16).expect("16 is not zero");
+    /// Wait for a connection unless told otherwise. As long as SQLite's busy timeout.
+    pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Statement limit unless told otherwise.
+    pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Returns the defaults for `url`.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url),
+            connections_max: Self::CONNECTIONS_MAX,
+            acquire_timeout: Self::ACQUIRE_TIMEOUT,
+            statement_timeout: Self::STATEMENT_TIMEOUT,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The vocabulary that every crate shares: identifiers, money, probabilities, time and purposes.
+//!
+//! Standard library and serde only. No I/O lives here: the one real clock, [`SystemClock`], is the
+//! single place in the workspace that reads the machine's time.
+
+mod clock;
+mod id;
+mod money;
+mod probability;
+mod purpose;
+mod secret;
+
+pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
+pub use id::{CONTROL_PARTITION, DecisionId, IdError, PARTITIONS, SubjectId, partition_of};
+pub use money::Micros;
+pub use probability::{Probability, ProbabilityError};
+pub use purpose::{ConsentState, Purpose, PurposeSet};
+pub use secret::Secret;
