@@ -4,8 +4,24 @@
 //! Answers are the same bytes on every platform: transcendental functions come from the `libm`
 //! crate, never from the C library of the machine (which may differ in the last bit).
 
+mod distributions;
 mod hash;
+mod histogram;
+mod hyperloglog;
+mod interval;
+mod moments;
+mod normal;
 mod rng;
+mod special;
 
+pub use distributions::{Beta, ChiSquared, FisherF, StudentT};
 pub use hash::stable_hash64;
+pub use histogram::LogHistogram;
+pub use hyperloglog::HyperLogLog;
+pub use interval::{
+    Interval, RESAMPLES_MAX, bootstrap, bootstrap_mean, quantile_sorted, two_sided_z, wilson,
+};
+pub use moments::{Moments, PairMoments};
+pub use normal::{normal_cdf, normal_pdf, normal_quantile, normal_sf, normal_two_sided};
 pub use rng::Rng;
+pub use special::{beta_inc, erf, erfc, gamma_p, gamma_q, ln_gamma};
