@@ -1,0 +1,208 @@
+{{/*
+The Deployment of one service. Takes {root, name, own}: `own` are the service's merged values.
+The environment names must agree with services/<svc>/src/config.rs.
+*/}}
+{{- define "rapport.deployment" -}}
+{{- $values := .root.Values -}}
+{{- $external := eq $values.storage.mode "external" -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "rapport.fullname" . }}
+  labels: {{- include "rapport.labels" . | nindent 4 }}
+spec:
+  {{- if not .own.autoscaling.enabled }}
+  replicas: {{ .own.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 5
+  strategy:
+    {{- if and $external (not .own.data.size) }}
+    # A new pod serves before an old one leaves.
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+    {{- else }}
+    # Two pods must never hold the same SQLite file or the same claim.
+    type: Recreate
+    {{- end }}
+  selector:
+    matchLabels: {{- include "rapport.selector" . | nindent 6 }}
+  template:
+    metadata:
+      labels: {{- include "rapport.labels" . | nindent 8 }}
+      {{- with .own.podAnnotations }}
+      annotations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      serviceAccountName: {{ include "rapport.fullname" . }}
+      automountServiceAccountToken: false
+      # Service links would add an environment variable per Service of the namespace.
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: {{ add $values.drain.preStopSeconds $values.drain.serverSeconds 5 }}
+      securityContext: {{- include "rapport.podSecurity" . | nindent 8 }}
+      {{- with $values.image.pullSecrets }}
+      imagePullSecrets: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .own.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: topology.kubernetes.io/zone
+          whenUnsatisfiable: {{ .own.spread.zone }}
+          labelSelector:
+            matchLabels: {{- include "rapport.selector" . | nindent 14 }}
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: {{ .own.spread.host }}
+          labelSelector:
+            matchLabels: {{- include "rapport.selector" . | nindent 14 }}
+      {{- with .own.nodeSelector }}
+      nodeSelector: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .own.tolerations }}
+      tolerations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .own.affinity }}
+      affinity: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "rapport.image" .root }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          command: [rapport-{{ .name }}]
+          ports:
+            - name: grpc
+              containerPort: {{ $values.service.port }}
+            - name: metrics
+              containerPort: {{ $values.service.metricsPort }}
+          env: {{- include "rapport.env" . | nindent 12 }}
+          {{- include "rapport.probes" . | nindent 10 }}
+          lifecycle:
+            preStop:
+              sleep:
+                seconds: {{ $values.drain.preStopSeconds }}
+          resources: {{- toYaml .own.resources | nindent 12 }}
+          securityContext: {{- include "rapport.containerSecurity" . | nindent 12 }}
+          volumeMounts: {{- include "rapport.mounts" . | nindent 12 }}
+      volumes: {{- include "rapport.volumes" . | nindent 8 }}
+{{- end -}}
+
+{{/*
+Kubelet speaks plaintext gRPC and wants a number, not a port's name. The empty health service is the
+process: it never depends on a database, so a database outage restarts nothing. The named service is
+ready when it can serve at least degraded answers.
+*/}}
+{{- define "rapport.probes" -}}
+{{- $port := .root.Values.service.port -}}
+startupProbe:
+  # Migrations and the replay of erasures happen before this passes: five minutes at most.
+  grpc:
+    port: {{ $port }}
+  periodSeconds: 5
+  timeoutSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  grpc:
+    port: {{ $port }}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
+readinessProbe:
+  grpc:
+    port: {{ $port }}
+    # Must agree with the name that services/{{ .name }} registers in its health service.
+    service: {{ printf "rapport.%s" .name }}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 2
+{{- end -}}
+
+{{- define "rapport.env" -}}
+{{- $values := .root.Values -}}
+{{- $prefix := upper .name -}}
+- name: {{ $prefix }}_LISTEN
+  value: 0.0.0.0:{{ $values.service.port }}
+- name: {{ $prefix }}_METRICS_LISTEN
+  value: 0.0.0.0:{{ $values.service.metricsPort }}
+- name: {{ $prefix }}_DATA
+  value: /var/lib/rapport
+{{- if eq $values.storage.mode "external" }}
+- name: {{ $prefix }}_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .own.store.existingSecret }}
+      key: {{ .own.store.databaseUrlKey }}
+- name: {{ $prefix }}_DATABASE_CONNECTIONS_MAX
+  value: {{ .own.store.connectionsMax | quote }}
+- name: {{ $prefix }}_REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .own.store.existingSecret }}
+      key: {{ .own.store.redisUrlKey }}
+{{- end }}
+- name: {{ $prefix }}_JWT_KEY_FILE
+  value: /etc/rapport/jwt/{{ $values.auth.key }}
+{{- if eq .name "profile" }}
+- name: PROFILE_KEYRING
+  value: /etc/rapport/keyring/{{ $values.keyring.key }}
+{{- else }}
+- name: {{ $prefix }}_PROFILE_URL
+  value: http://{{ include "rapport.fullname" (dict "root" .root "name" "profile") }}:{{ $values.service.port }}
+{{- end }}
+- name: RAPPORT_LOG
+  value: {{ $values.log | quote }}
+{{- with $values.telemetry.otlpEndpoint }}
+- name: RAPPORT_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+- name: RAPPORT_TRACE_RATIO
+  value: {{ $values.telemetry.traceRatio | quote }}
+{{- with .own.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "rapport.mounts" -}}
+- name: data
+  mountPath: /var/lib/rapport
+# SQLite spills large sorts here; the root file system is read-only.
+- name: tmp
+  mountPath: /tmp
+- name: jwt
+  mountPath: /etc/rapport/jwt
+  readOnly: true
+{{- if eq .name "profile" }}
+- name: keyring
+  mountPath: /etc/rapport/keyring
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "rapport.volumes" -}}
+- name: data
+  {{- if .own.data.existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .own.data.existingClaim }}
+  {{- else if .own.data.size }}
+  persistentVolumeClaim:
+    claimName: {{ include "rapport.fullname" . }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .own.data.scratchLimit }}
+  {{- end }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 256Mi
+- name: jwt
+  secret:
+    secretName: {{ .root.Values.auth.existingSecret }}
+    defaultMode: 0440
+{{- if eq .name "profile" }}
+- name: keyring
+  secret:
+    secretName: {{ .root.Values.keyring.existingSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
