@@ -1,0 +1,153 @@
+//! Every metric of the suite: nothing else may record one. Names follow the OpenTelemetry RPC
+//! conventions in their Prometheus form; a test compares this list with a live scrape.
+
+use metrics::Unit;
+
+use crate::metric::{Kind, Label, Metric, Values};
+
+/// The label value for a method that no contract has: raw input never becomes a label.
+pub const OTHER: &str = "_OTHER";
+
+const METHOD: Label = Label { name: "rpc_method", values: Values::Method };
+const CODE: Label = Label { name: "rpc_response_status_code", values: Values::Code };
+const CRITICALITY: Label = Label {
+    name: "criticality",
+    values: Values::Of(&["vital", "spend", "serve", "report", "stream"]),
+};
+
+/// How long calls took at the server, from the request's headers to the last byte of the answer.
+pub const RPC_SERVER_CALL_DURATION: Metric = Metric {
+    name: "rpc_server_call_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time from a call's headers to the end of its answer, at the server.",
+    labels: &[METHOD, CODE],
+};
+
+/// How long calls took at the client, retries included.
+pub const RPC_CLIENT_CALL_DURATION: Metric = Metric {
+    name: "rpc_client_call_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time of a call as its caller saw it, retries included.",
+    labels: &[METHOD, CODE],
+};
+
+/// Second and third attempts that clients made.
+pub const RPC_CLIENT_RETRIES: Metric = Metric {
+    name: "rpc_client_retries_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Second and third attempts of calls.",
+    labels: &[METHOD],
+};
+
+/// Retries that the budget refused.
+pub const RPC_CLIENT_RETRIES_REFUSED: Metric = Metric {
+    name: "rpc_client_retries_refused_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Retries that were not made because the retry budget was spent.",
+    labels: &[],
+};
+
+/// Calls refused because the server was busy, by shedding class.
+pub const SHED: Metric = Metric {
+    name: "shed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Calls refused because the server was at its limit, by shedding class.",
+    labels: &[CRITICALITY],
+};
+
+/// Calls that are being worked on.
+pub const RPC_SERVER_CALLS_ACTIVE: Metric = Metric {
+    name: "rpc_server_calls_active",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Calls that are being worked on, by shedding class.",
+    labels: &[CRITICALITY],
+};
+
+/// Calls that authentication or authorisation refused.
+pub const AUTHZ_DENIED: Metric = Metric {
+    name: "authz_denied_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Calls that authentication or authorisation refused, by rule.",
+    labels: &[Label {
+        name: "rule",
+        values: Values::Of(&["token_missing", "token_invalid", "token_expired", "scope_missing"]),
+    }],
+};
+
+/// Open connections.
+pub const RPC_SERVER_CONNECTIONS: Metric = Metric {
+    name: "rpc_server_connections",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Open connections.",
+    labels: &[],
+};
+
+/// Connections that were closed at once because the server held its maximum.
+pub const RPC_SERVER_CONNECTIONS_REFUSED: Metric = Metric {
+    name: "rpc_server_connections_refused_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Connections closed at once because the server held its maximum.",
+    labels: &[],
+};
+
+/// Endpoints that client channels may use.
+pub const RPC_CLIENT_ENDPOINTS: Metric = Metric {
+    name: "rpc_client_endpoints_serving",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Endpoints that said SERVING and receive calls.",
+    labels: &[],
+};
+
+/// Every metric.
+pub const METRICS: &[&Metric] = &[
+    &RPC_SERVER_CALL_DURATION,
+    &RPC_CLIENT_CALL_DURATION,
+    &RPC_CLIENT_RETRIES,
+    &RPC_CLIENT_RETRIES_REFUSED,
+    &SHED,
+    &RPC_SERVER_CALLS_ACTIVE,
+    &AUTHZ_DENIED,
+    &RPC_SERVER_CONNECTIONS,
+    &RPC_SERVER_CONNECTIONS_REFUSED,
+    &RPC_CLIENT_ENDPOINTS,
+];
+
+/// Returns the metric that a line of the scrape belongs to, `None` for a name that is not listed.
+#[must_use]
+pub fn of_sample(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().copied().find(|metric| match metric.kind {
+        Kind::Counter | Kind::Gauge => metric.name == name,
+        Kind::Histogram => name
+            .strip_prefix(metric.name)
+            .is_some_and(|rest| ["_bucket", "_sum", "_count"].contains(&rest)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_in_their_unit() {
+        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+        for metric in METRICS {
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            let seconds = metric.unit == Unit::Seconds;
+            assert_eq!(seconds, metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}
