@@ -1,0 +1,1 @@
+//! A town of shoppers whose truth is known.
