@@ -11,8 +11,11 @@ mod db;
 mod error;
 pub mod idempotency;
 pub mod lease;
+pub mod objects;
 mod postgres;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::StoreConfig;
 pub use db::{Db, Tx};
