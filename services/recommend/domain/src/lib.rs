@@ -1,0 +1,43 @@
+//! The pure core of `recommend`: catalogue rules, timelines, learners and ranking.
+//!
+//! No I/O, no clock, no async: the service hands in state and time and stores what comes back.
+
+mod baskets;
+mod catalogue;
+mod codec;
+mod draw;
+mod filter;
+mod incidence;
+mod item;
+mod item_item;
+mod items;
+mod model_file;
+mod popularity;
+mod rank;
+mod reason;
+mod timeline;
+
+pub use baskets::{BASKET_ITEMS_MAX, BasketModel, BasketOptions, PARTNERS_MAX, Partner};
+pub use catalogue::{CATEGORIES_MAX, Catalogue, CategoryIdx};
+pub use codec::DecodeError;
+pub use filter::{CompiledFilter, FILTER_CATEGORIES_MAX, FILTER_EXCLUDED_MAX, Filter, Unlisted};
+pub use item::{
+    Availability, BRAND_CHARS_MAX, CATEGORY_CHARS_MAX, CATEGORY_DEPTH_MAX, Currency, Item,
+    ItemFields, PRICE_MAX, TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX, Violation,
+};
+pub use item_item::{
+    HISTORY_ITEMS_MAX, ItemItemModel, ItemItemOptions, LIVE_ITEMS_MAX, LIVE_NEIGHBOURS_MAX,
+    LIVE_RECENT_MAX, LivePairs, NEIGHBOURS_MAX, Neighbour,
+};
+pub use items::{ITEM_ID_BYTES_MAX, ITEMS_MAX, InternError, ItemIdx, Items, is_item_id};
+pub use model_file::{MODEL_BYTES_MAX, TrainedModels};
+pub use popularity::{BUCKET_MS, BUCKETS_MAX, CATEGORY_POPULAR_MAX, Popularity, PopularityTable};
+pub use rank::{
+    CANDIDATES_MAX, Candidate, LIMIT_MAX, Models, Query, REASONS_MAX, RankOptions, Ranked, Ranking,
+    SOURCES_MAX, Scratch, SeenPolicy, rank,
+};
+pub use reason::{Language, Reason};
+pub use timeline::{
+    BROWSED_MAX, DEEDS_MAX, HistoryItem, Interaction, Kind, STRENGTH_MAX, Timeline,
+    WEIGHT_MAX_MILLI, WEIGHT_ONE_MILLI, order_key,
+};
