@@ -1,6 +1,6 @@
 {{/*
 The Deployment of one service. Takes {root, name, own}: `own` are the service's merged values.
-The environment names must agree with services/<svc>/src/config.rs.
+The environment names must agree with services/<svc>/src/config.rs; tests/tests/deploy.rs compares them.
 */}}
 {{- define "rapport.deployment" -}}
 {{- $values := .root.Values -}}
@@ -153,12 +153,14 @@ readinessProbe:
 {{- end }}
 - name: RAPPORT_LOG
   value: {{ $values.log | quote }}
+- name: RAPPORT_LOG_FORMAT
+  value: json
 {{- with $values.telemetry.otlpEndpoint }}
 - name: RAPPORT_OTLP_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
-- name: RAPPORT_TRACE_RATIO
-  value: {{ $values.telemetry.traceRatio | quote }}
+- name: RAPPORT_TRACE_SAMPLE_RATIO
+  value: {{ $values.telemetry.traceSampleRatio | quote }}
 {{- with .own.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -1,0 +1,100 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+//! What the manifests and the binaries must agree on: variables and metric names. It reads text on
+//! both sides, so that no service has to be built or started. Schema and policy of the manifests are
+//! `scripts/charts`' work.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SERVICES: [&str; 5] = ["profile", "recommend", "ads", "care", "evaluate"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
+}
+
+/// The text of every Rust file under `folder`, one after the other.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
+
+/// The environment variables that the rendered Deployment of a service sets.
+fn rendered_variables(service: &str) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join(format!("k8s/base/{service}.yaml"))).unwrap();
+    let names = manifest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- name: "));
+    names
+        .filter(|name| is_variable(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_variable(name: &str) -> bool {
+    name.chars()
+        .all(|letter| letter.is_ascii_uppercase() || letter == '_' || letter.is_ascii_digit())
+}
+
+/// The variables that a text declares by `env = "NAME"`.
+fn declared_variables(text: &str) -> BTreeSet<String> {
+    let ends = text
+        .split("env = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"'));
+    ends.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_rendered_variable_is_read_by_its_service() {
+    let shared = declared_variables(&sources(&root().join("libs")));
+    let mut unread = Vec::new();
+    for service in SERVICES {
+        let own = declared_variables(&sources(&root().join(format!("services/{service}/src"))));
+        let rendered = rendered_variables(service);
+        assert!(rendered.len() > 5, "{service} renders only {rendered:?}");
+        unread.extend(
+            rendered
+                .into_iter()
+                .filter(|name| !own.contains(name) && !shared.contains(name)),
+        );
+    }
+    assert!(
+        unread.is_empty(),
+        "the chart sets variables that nothing reads: {unread:?}"
+    );
+}
+
+#[test]
+fn the_autoscaler_asks_for_a_metric_that_exists() {
+    let overlay = fs::read_to_string(root().join("k8s/overlays/ha/kustomization.yaml")).unwrap();
+    let (_, metric) = overlay.split_once("metric:\n").unwrap();
+    let metric = metric
+        .lines()
+        .next()
+        .unwrap()
+        .trim()
+        .strip_prefix("name: ")
+        .unwrap();
+    let names = fs::read_to_string(root().join("libs/telemetry/src/names.rs")).unwrap();
+    assert!(
+        names.contains(&format!("name: \"{metric}\"")),
+        "no metric is called {metric}"
+    );
+    let values = fs::read_to_string(root().join("helm/rapport/values.yaml")).unwrap();
+    assert!(
+        values.contains(&format!("inFlightMetric: {metric}")),
+        "the chart names another metric"
+    );
+}
