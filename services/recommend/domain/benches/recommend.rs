@@ -65,6 +65,14 @@ fn timeline(history: &[ItemIdx]) -> Timeline {
     timeline
 }
 
+fn items() -> Items {
+    let mut items = Items::default();
+    (0..ITEMS).for_each(|item| {
+        items.intern(&format!("place-{item}")).unwrap();
+    });
+    items
+}
+
 fn benches(criterion: &mut Criterion) {
     let histories = histories();
     let train = || {
@@ -73,10 +81,7 @@ fn benches(criterion: &mut Criterion) {
             &ItemItemOptions::default(),
         )
     };
-    let mut items = Items::default();
-    (0..ITEMS).for_each(|item| {
-        items.intern(&format!("place-{item}")).unwrap();
-    });
+    let items = items();
     let catalogue = Catalogue::default();
     let mut counts = Popularity::default();
     histories

@@ -135,10 +135,10 @@ impl Catalogue {
     /// Returns the category of a path, `None` when no item was ever listed under it.
     #[must_use]
     pub fn category_of_path(&self, path: &[String]) -> Option<CategoryIdx> {
-        self.by_path.get(&path.join(" > ")).copied()
+        self.by_path.get(&path.join("/")).copied()
     }
 
-    /// Returns the path joined by ` > `; empty for [`CategoryIdx::NONE`] and foreign indices.
+    /// Returns the path joined by `/`; empty for [`CategoryIdx::NONE`] and foreign indices.
     #[must_use]
     pub fn category_path(&self, category: CategoryIdx) -> &str {
         self.categories
@@ -187,7 +187,7 @@ impl Catalogue {
     fn intern_path(&mut self, path: &[String]) -> CategoryIdx {
         let mut parent = CategoryIdx::NONE;
         for depth in 1..=path.len() {
-            let joined = path[..depth].join(" > ");
+            let joined = path[..depth].join("/");
             parent = match self.by_path.get(&joined) {
                 Some(known) => *known,
                 None if self.categories.len() >= CATEGORIES_MAX => return parent,
@@ -211,18 +211,17 @@ impl Catalogue {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::item::ItemFields;
+    use crate::item::{ItemFields, parse_category_path};
     use crate::items::Items;
 
-    /// Lists items given as `(id, "A > B", price in micros)`; an empty path means no category.
+    /// Lists items given as `(id, "A/B", price in micros)`; an empty path means no category.
     pub(crate) fn shelf(rows: &[(&str, &str, i64)]) -> (Items, Catalogue) {
         let (mut items, mut catalogue) = (Items::default(), Catalogue::default());
         for (id, path, price) in rows {
-            let levels = path.split(" > ").filter(|level| !level.is_empty());
             let item = Item::parse(ItemFields {
                 id: (*id).to_owned(),
                 title: format!("The {id}"),
-                category_path: levels.map(str::to_owned).collect(),
+                category_path: parse_category_path(path),
                 price: Some(Micros(*price)),
                 currency: "EUR".to_owned(),
                 ..ItemFields::default()
@@ -235,9 +234,9 @@ pub(crate) mod tests {
     #[test]
     fn similarity_follows_the_tree() {
         let (items, catalogue) = shelf(&[
-            ("mug", "Home > Kitchen > Cups", 1),
-            ("pan", "Home > Kitchen", 1),
-            ("lamp", "Home > Light", 1),
+            ("mug", "Home/Kitchen/Cups", 1),
+            ("pan", "Home/Kitchen", 1),
+            ("lamp", "Home/Light", 1),
             ("ball", "Sport", 1),
             ("gift", "", 1),
         ]);

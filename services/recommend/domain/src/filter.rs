@@ -2,7 +2,7 @@
 
 use crate::catalogue::{Catalogue, CategoryIdx};
 use crate::item::{Currency, Violation, check_path};
-use crate::items::{ITEM_ID_BYTES_MAX, ItemIdx, Items};
+use crate::items::{ITEM_ID_CHARS_MAX, ItemIdx, Items, is_item_id};
 use rapport_types::Micros;
 
 /// Most categories of one filter.
@@ -132,8 +132,8 @@ impl Filter {
             .take(FILTER_EXCLUDED_MAX)
             .enumerate()
         {
-            if id.is_empty() || id.len() > ITEM_ID_BYTES_MAX {
-                let why = format!("must have 1 to {ITEM_ID_BYTES_MAX} bytes");
+            if !is_item_id(id) {
+                let why = format!("must have 1 to {ITEM_ID_CHARS_MAX} characters");
                 bad.push(Violation::new(format!("exclude_ids[{at}]"), why));
             }
         }
@@ -218,8 +218,8 @@ mod tests {
     use crate::catalogue::tests::shelf;
 
     const ROWS: [(&str, &str, i64); 4] = [
-        ("mug", "Home > Kitchen", 2_000_000),
-        ("lamp", "Home > Light", 9_000_000),
+        ("mug", "Home/Kitchen", 2_000_000),
+        ("lamp", "Home/Light", 9_000_000),
         ("ball", "Sport", 5_000_000),
         ("gift", "", 1_000_000),
     ];
@@ -238,9 +238,7 @@ mod tests {
         );
     }
 
-    fn path(text: &str) -> Vec<String> {
-        text.split(" > ").map(str::to_owned).collect()
-    }
+    use crate::item::parse_category_path as path;
 
     #[test]
     fn each_field_restricts_alone() {
@@ -257,7 +255,7 @@ mod tests {
             },
             &["mug", "lamp"],
         );
-        let two = vec![path("Home > Light"), path("Sport")];
+        let two = vec![path("Home/Light"), path("Sport")];
         check(
             &Filter {
                 categories: two,

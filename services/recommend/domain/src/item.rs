@@ -1,11 +1,11 @@
 //! What a catalogue item is, and the rules it must meet. Field names follow the Merchant Center feed.
 
-use crate::items::{ITEM_ID_BYTES_MAX, is_item_id};
+use crate::items::{ITEM_ID_CHARS_MAX, is_item_id};
 use rapport_types::Micros;
 use std::ops::Deref;
 
-/// Longest title, in characters (the Merchant Center limit).
-pub const TITLE_CHARS_MAX: usize = 150;
+/// Longest title, in characters.
+pub const TITLE_CHARS_MAX: usize = 256;
 /// Longest brand, in characters (the Merchant Center limit).
 pub const BRAND_CHARS_MAX: usize = 70;
 /// Deepest category path.
@@ -108,7 +108,7 @@ impl Currency {
 /// The fields of an item before anybody has checked them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ItemFields {
-    /// The shop's own identifier, 1 to 128 bytes.
+    /// The shop's own identifier, 1 to [`ITEM_ID_CHARS_MAX`] characters.
     pub id: String,
     /// What people read.
     pub title: String,
@@ -138,7 +138,8 @@ impl Item {
     pub fn parse(fields: ItemFields) -> Result<Self, Vec<Violation>> {
         let mut bad = Vec::new();
         if !is_item_id(&fields.id) {
-            let why = format!("must have 1 to {ITEM_ID_BYTES_MAX} bytes and no control characters");
+            let why =
+                format!("must have 1 to {ITEM_ID_CHARS_MAX} characters and no control characters");
             bad.push(Violation::new("id", why));
         }
         check_text(&mut bad, "title", &fields.title, 1, TITLE_CHARS_MAX);
@@ -183,6 +184,16 @@ fn check_text(bad: &mut Vec<Violation>, field: &str, text: &str, min: usize, max
     }
 }
 
+/// Splits the wire form of a category path, `tea/green`; an empty text is the empty path.
+#[must_use]
+pub fn parse_category_path(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        text.split('/').map(str::to_owned).collect()
+    }
+}
+
 /// Checks a category path; shared with the filter, which takes the same paths.
 pub(crate) fn check_path(bad: &mut Vec<Violation>, field: &str, path: &[String]) {
     if path.len() > CATEGORY_DEPTH_MAX {
@@ -193,9 +204,9 @@ pub(crate) fn check_path(bad: &mut Vec<Violation>, field: &str, path: &[String])
     }
     for (at, level) in path.iter().take(CATEGORY_DEPTH_MAX).enumerate() {
         let field = format!("{field}[{at}]");
-        // `>` joins the levels in reasons and reports, so a level may not contain it.
-        if level.contains('>') {
-            bad.push(Violation::new(field, "must not contain `>`"));
+        // `/` joins the levels on the wire and in reasons, so a level may not contain it.
+        if level.contains('/') {
+            bad.push(Violation::new(field, "must not contain `/`"));
         } else {
             check_text(bad, &field, level, 1, CATEGORY_CHARS_MAX);
         }
@@ -274,14 +285,14 @@ mod tests {
     fn every_rule_names_its_field() {
         check(|_| {}, &[]);
         check(|item| item.id.clear(), &["id"]);
-        check(|item| item.title = "x".repeat(151), &["title"]);
+        check(|item| item.title = "x".repeat(257), &["title"]);
         check(|item| item.brand = "x".repeat(71), &["brand"]);
         check(
             |item| item.category_path = vec!["a".to_owned(); 9],
             &["category_path"],
         );
         check(
-            |item| item.category_path[1] = "a > b".to_owned(),
+            |item| item.category_path[1] = "a/b".to_owned(),
             &["category_path[1]"],
         );
         check(|item| item.price = Some(Micros(-1)), &["price"]);
@@ -306,6 +317,16 @@ mod tests {
             .map(|bad| bad.field)
             .collect();
         assert_eq!(fields, ["id", "title", "price", "currency"]);
+    }
+
+    #[test]
+    fn the_wire_form_of_a_path_keeps_its_mistakes_visible() {
+        assert_eq!(parse_category_path("tea/green"), ["tea", "green"]);
+        assert!(parse_category_path("").is_empty());
+        check(
+            |item| item.category_path = parse_category_path("tea//green"),
+            &["category_path[1]"],
+        );
     }
 
     #[test]

@@ -7,8 +7,11 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Longest item identifier, in bytes.
-pub const ITEM_ID_BYTES_MAX: usize = 128;
+/// Longest item identifier, in characters.
+pub const ITEM_ID_CHARS_MAX: usize = 64;
+
+/// Longest item identifier, in bytes: what stored state is read with.
+pub(crate) const ITEM_ID_BYTES_MAX: usize = 4 * ITEM_ID_CHARS_MAX;
 
 /// Most items one process interns. A stream of made-up identifiers must not fill the memory.
 pub const ITEMS_MAX: usize = 10_000_000;
@@ -28,8 +31,8 @@ impl ItemIdx {
 /// Why an identifier was not interned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InternError {
-    /// Empty, longer than [`ITEM_ID_BYTES_MAX`], or with control characters.
-    #[error("item id must have 1 to {ITEM_ID_BYTES_MAX} bytes and no control characters")]
+    /// Empty, longer than [`ITEM_ID_CHARS_MAX`], or with control characters.
+    #[error("item id must have 1 to {ITEM_ID_CHARS_MAX} characters and no control characters")]
     Malformed,
     /// [`ITEMS_MAX`] identifiers are interned already.
     #[error("more than {ITEMS_MAX} items")]
@@ -111,7 +114,7 @@ impl Items {
 /// Returns whether `id` may name an item.
 #[must_use]
 pub fn is_item_id(id: &str) -> bool {
-    (1..=ITEM_ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
+    (1..=ITEM_ID_CHARS_MAX).contains(&id.chars().count()) && !id.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn malformed_identifiers_change_nothing() {
         let mut items = Items::default();
-        for id in ["", "a\nb", &"x".repeat(ITEM_ID_BYTES_MAX + 1)] {
+        for id in ["", "a\nb", &"茶".repeat(ITEM_ID_CHARS_MAX + 1)] {
             assert_eq!(items.intern(id), Err(InternError::Malformed));
         }
         assert!(items.is_empty());

@@ -24,12 +24,13 @@ pub use filter::{CompiledFilter, FILTER_CATEGORIES_MAX, FILTER_EXCLUDED_MAX, Fil
 pub use item::{
     Availability, BRAND_CHARS_MAX, CATEGORY_CHARS_MAX, CATEGORY_DEPTH_MAX, Currency, Item,
     ItemFields, PRICE_MAX, TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX, Violation,
+    parse_category_path,
 };
 pub use item_item::{
     HISTORY_ITEMS_MAX, ItemItemModel, ItemItemOptions, LIVE_ITEMS_MAX, LIVE_NEIGHBOURS_MAX,
     LIVE_RECENT_MAX, LivePairs, NEIGHBOURS_MAX, Neighbour,
 };
-pub use items::{ITEM_ID_BYTES_MAX, ITEMS_MAX, InternError, ItemIdx, Items, is_item_id};
+pub use items::{ITEM_ID_CHARS_MAX, ITEMS_MAX, InternError, ItemIdx, Items, is_item_id};
 pub use model_file::{MODEL_BYTES_MAX, TrainedModels};
 pub use popularity::{BUCKET_MS, BUCKETS_MAX, CATEGORY_POPULAR_MAX, Popularity, PopularityTable};
 pub use rank::{

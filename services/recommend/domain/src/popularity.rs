@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn the_table_ranks_by_count_then_by_identifier() {
         let (items, catalogue) = shelf(&[
-            ("d", "Home > A", 1),
+            ("d", "Home/A", 1),
             ("c", "Home", 1),
             ("b", "Sport", 1),
-            ("a", "Home > A", 1),
+            ("a", "Home/A", 1),
         ]);
         let mut counts = Popularity::default();
         counts.add(items.get("c").unwrap(), UnixMillis(0), 4_000);

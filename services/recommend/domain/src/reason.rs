@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn reasons_name_what_they_are_about() {
-        let (mut items, catalogue) = shelf(&[("mug", "Home > Kitchen", 1)]);
+        let (mut items, catalogue) = shelf(&[("mug", "Home/Kitchen", 1)]);
         let (mug, ghost) = (items.get("mug").unwrap(), items.intern("ghost").unwrap());
         let kitchen = Reason::PopularInCategory(catalogue.category(mug));
         let en = |reason: Reason| reason.text(Language::En, &items, &catalogue);
@@ -103,12 +103,12 @@ mod tests {
             en(Reason::BoughtTogether(ghost)),
             "often bought together with ghost"
         );
-        assert_eq!(en(kitchen), "popular in Home > Kitchen");
+        assert_eq!(en(kitchen), "popular in Home/Kitchen");
         assert_eq!(
             kitchen.text(Language::Zh, &items, &catalogue),
-            "Home > Kitchen中的热门商品"
+            "Home/Kitchen中的热门商品"
         );
-        assert_eq!(kitchen.subject(&items, &catalogue), "Home > Kitchen");
+        assert_eq!(kitchen.subject(&items, &catalogue), "Home/Kitchen");
         assert_eq!(Reason::SimilarTo(mug).subject(&items, &catalogue), "mug");
         assert_eq!(
             (Reason::Popular.code(), en(Reason::Popular)),

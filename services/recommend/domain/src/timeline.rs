@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 /// Most views and cart entries kept. Apart from deeds, so that browsing never pushes a purchase out.
 pub const BROWSED_MAX: usize = 200;
-/// Most purchases, favourites, dislikes and refunds kept.
+/// Most purchases, favourites, shares, dislikes and refunds kept.
 pub const DEEDS_MAX: usize = 200;
 /// The weight of one, in thousandths.
 pub const WEIGHT_ONE_MILLI: u32 = 1_000;
@@ -38,18 +38,35 @@ pub enum Kind {
     Dislike = 5,
     /// Gave it back; the weight is the quantity.
     Refund = 6,
+    /// Showed it to somebody else.
+    Share = 7,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::View,
         Self::Cart,
         Self::Purchase,
         Self::Favourite,
         Self::Dislike,
         Self::Refund,
+        Self::Share,
     ];
+
+    /// Returns the wire's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Cart => "cart",
+            Self::Purchase => "purchase",
+            Self::Favourite => "favourite",
+            Self::Dislike => "dislike",
+            Self::Refund => "refund",
+            Self::Share => "share",
+        }
+    }
 
     /// Returns how much one interaction says about taste. A view is one; only the order matters.
     #[must_use]
@@ -57,7 +74,7 @@ impl Kind {
         match self {
             Self::View => 1.0,
             Self::Cart => 2.0,
-            Self::Favourite => 3.0,
+            Self::Favourite | Self::Share => 3.0,
             Self::Purchase => 4.0,
             Self::Dislike | Self::Refund => 0.0,
         }
@@ -120,7 +137,7 @@ pub struct HistoryItem {
     pub strength: f32,
     /// Bought and not given back.
     pub is_purchased: bool,
-    /// Disliked after the last purchase or favourite.
+    /// Disliked after the last purchase, favourite or share.
     pub is_disliked: bool,
 }
 
@@ -249,7 +266,7 @@ impl Timeline {
         deeds.retain(|deed| match deed.kind {
             Kind::Refund => false,
             Kind::Purchase => deed.weight_milli > 0,
-            Kind::View | Kind::Cart | Kind::Favourite | Kind::Dislike => true,
+            Kind::View | Kind::Cart | Kind::Favourite | Kind::Share | Kind::Dislike => true,
         });
         deeds
     }
@@ -352,7 +369,7 @@ fn union_newest(into: &mut Vec<Interaction>, other: &[Interaction], max: usize) 
 /// Sums up the interactions with one item, given newest first and not empty.
 fn summarise(run: &[Interaction]) -> HistoryItem {
     let newest_of = |wanted: &[Kind]| run.iter().position(|entry| wanted.contains(&entry.kind));
-    let liked = newest_of(&[Kind::Purchase, Kind::Favourite]);
+    let liked = newest_of(&[Kind::Purchase, Kind::Favourite, Kind::Share]);
     let is_disliked =
         newest_of(&[Kind::Dislike]).is_some_and(|at| liked.is_none_or(|liked| at < liked));
     let strength: f32 = run

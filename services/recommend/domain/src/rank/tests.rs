@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 
 /// A small shop: cups and pans go together, balls and nets do, and everybody buys cards.
 const ROWS: [(&str, &str, i64); 8] = [
-    ("cup", "Home > Kitchen", 2_000_000),
-    ("pan", "Home > Kitchen", 9_000_000),
-    ("pot", "Home > Kitchen", 9_000_000),
-    ("lamp", "Home > Light", 5_000_000),
+    ("cup", "Home/Kitchen", 2_000_000),
+    ("pan", "Home/Kitchen", 9_000_000),
+    ("pot", "Home/Kitchen", 9_000_000),
+    ("lamp", "Home/Light", 5_000_000),
     ("ball", "Sport", 3_000_000),
     ("net", "Sport", 4_000_000),
     ("card", "Paper", 1_000_000),

@@ -143,7 +143,7 @@ fn order_keys_sort_by_partition_then_sequence_then_line() {
 }
 
 fn interaction() -> impl Strategy<Value = Interaction> {
-    (0u32..6, 0usize..6, 0i64..8, 0u32..4, 0u64..4).prop_map(|(item, kind, at, weight, order)| {
+    (0u32..6, 0usize..7, 0i64..8, 0u32..4, 0u64..4).prop_map(|(item, kind, at, weight, order)| {
         Interaction {
             item: ItemIdx(item),
             kind: Kind::ALL[kind],
