@@ -162,9 +162,11 @@ def port_violations(name, labels, ports, documents):
 def environment_violations(name, service, container, ports):
     env = {variable["name"]: variable for variable in container["env"]}
     prefix = service.upper()
-    for variable, port in ((f"{prefix}_LISTEN", "grpc"), (f"{prefix}_METRICS_LISTEN", "metrics")):
+    for variable, port in (("RAPPORT_LISTEN", "grpc"), ("RAPPORT_METRICS_LISTEN", "metrics")):
         if env.get(variable, {}).get("value") != f"0.0.0.0:{ports[port]}":
             yield f"{name}: {variable} is not the {port} port"
+    if env.get("RAPPORT_AUTH", {}).get("value") not in ("ed25519", "hs256"):
+        yield f"{name}: listens to other machines without tokens"
     if (f"{prefix}_PROFILE_URL" in env) == (service == "profile"):
         yield f"{name}: exactly the services other than profile need {prefix}_PROFILE_URL"
     if ("PROFILE_KEYRING" in env) != (service == "profile"):
@@ -238,6 +240,10 @@ def pod_of(documents):
     return first(documents, "Deployment")["spec"]["template"]["spec"]
 
 
+def set_variable(documents, name, value):
+    next(v for v in container_of(documents)["env"] if v["name"] == name)["value"] = value
+
+
 def policy_of(documents, name):
     return next(p for p in of_kind(documents, "NetworkPolicy") if p["metadata"]["name"].endswith(name))
 
@@ -261,6 +267,7 @@ BREAKS = [
     (lambda d: container_of(d)["readinessProbe"]["grpc"].pop("service"), "readiness must ask the service"),
     (lambda d: container_of(d)["ports"][0].update(containerPort=7701), "differs from the container's"),
     (lambda d: container_of(d)["env"][0].update(value="0.0.0.0:1"), "is not the grpc port"),
+    (lambda d: set_variable(d, "RAPPORT_AUTH", "off"), "without tokens"),
     (lambda d: container_of(d)["env"].append({"name": "PROFILE_KEYRING", "value": "x"}), "only profile holds"),
     (lambda d: container_of(d)["lifecycle"]["preStop"]["sleep"].update(seconds=1), "leaves before clients"),
     (lambda d: pod_of(d).update(terminationGracePeriodSeconds=5), "is killed before it can drain"),

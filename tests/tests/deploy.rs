@@ -76,6 +76,24 @@ fn every_rendered_variable_is_read_by_its_service() {
     );
 }
 
+/// The contract of a gRPC service is the only proof that its health name is spelled right.
+#[test]
+fn readiness_asks_a_service_that_has_a_contract() {
+    for service in SERVICES {
+        let manifest = fs::read_to_string(root().join(format!("k8s/base/{service}.yaml"))).unwrap();
+        let package = format!("rapport.{service}.v1.");
+        let (_, name) = manifest.split_once(&format!("service: {package}")).unwrap();
+        let declaration = format!("\nservice {} {{", name.lines().next().unwrap());
+        let folder = root().join(format!("proto/rapport/{service}/v1"));
+        let declared = fs::read_dir(folder).unwrap().any(|entry| {
+            fs::read_to_string(entry.unwrap().path())
+                .unwrap()
+                .contains(&declaration)
+        });
+        assert!(declared, "no contract has{declaration}");
+    }
+}
+
 #[test]
 fn the_autoscaler_asks_for_a_metric_that_exists() {
     let overlay = fs::read_to_string(root().join("k8s/overlays/ha/kustomization.yaml")).unwrap();

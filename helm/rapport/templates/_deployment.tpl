@@ -1,6 +1,6 @@
 {{/*
 The Deployment of one service. Takes {root, name, own}: `own` are the service's merged values.
-The environment names must agree with services/<svc>/src/config.rs; tests/tests/deploy.rs compares them.
+The environment names must agree with services/<svc>/src/config.rs and of the shared structs in libs/; tests/tests/deploy.rs compares them.
 */}}
 {{- define "rapport.deployment" -}}
 {{- $values := .root.Values -}}
@@ -39,7 +39,7 @@ spec:
       automountServiceAccountToken: false
       # Service links would add an environment variable per Service of the namespace.
       enableServiceLinks: false
-      terminationGracePeriodSeconds: {{ add $values.drain.preStopSeconds $values.drain.serverSeconds 5 }}
+      terminationGracePeriodSeconds: {{ add $values.drain.preStopSeconds $values.drain.serverSeconds $values.drain.marginSeconds }}
       securityContext: {{- include "rapport.podSecurity" . | nindent 8 }}
       {{- with $values.image.pullSecrets }}
       imagePullSecrets: {{- toYaml . | nindent 8 }}
@@ -112,8 +112,7 @@ livenessProbe:
 readinessProbe:
   grpc:
     port: {{ $port }}
-    # Must agree with the name that services/{{ .name }} registers in its health service.
-    service: {{ printf "rapport.%s" .name }}
+    service: {{ include "rapport.healthService" . }}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2
@@ -122,9 +121,9 @@ readinessProbe:
 {{- define "rapport.env" -}}
 {{- $values := .root.Values -}}
 {{- $prefix := upper .name -}}
-- name: {{ $prefix }}_LISTEN
+- name: RAPPORT_LISTEN
   value: 0.0.0.0:{{ $values.service.port }}
-- name: {{ $prefix }}_METRICS_LISTEN
+- name: RAPPORT_METRICS_LISTEN
   value: 0.0.0.0:{{ $values.service.metricsPort }}
 - name: {{ $prefix }}_DATA
   value: /var/lib/rapport
@@ -142,8 +141,14 @@ readinessProbe:
       name: {{ .own.store.existingSecret }}
       key: {{ .own.store.redisUrlKey }}
 {{- end }}
-- name: {{ $prefix }}_JWT_KEY_FILE
-  value: /etc/rapport/jwt/{{ $values.auth.key }}
+- name: RAPPORT_AUTH
+  value: {{ $values.auth.mode }}
+- name: RAPPORT_AUTH_KEY_FILE
+  value: /etc/rapport/auth/{{ $values.auth.key }}
+- name: RAPPORT_REFLECTION
+  value: {{ $values.service.reflection | quote }}
+- name: RAPPORT_DRAIN_MAX
+  value: {{ $values.drain.serverSeconds }}s
 {{- if eq .name "profile" }}
 - name: PROFILE_KEYRING
   value: /etc/rapport/keyring/{{ $values.keyring.key }}
@@ -172,8 +177,8 @@ readinessProbe:
 # SQLite spills large sorts here; the root file system is read-only.
 - name: tmp
   mountPath: /tmp
-- name: jwt
-  mountPath: /etc/rapport/jwt
+- name: auth
+  mountPath: /etc/rapport/auth
   readOnly: true
 {{- if eq .name "profile" }}
 - name: keyring
@@ -197,7 +202,7 @@ readinessProbe:
 - name: tmp
   emptyDir:
     sizeLimit: 256Mi
-- name: jwt
+- name: auth
   secret:
     secretName: {{ .root.Values.auth.existingSecret }}
     defaultMode: 0440

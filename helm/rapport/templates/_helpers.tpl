@@ -30,6 +30,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- toYaml (mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $own)) -}}
 {{- end -}}
 
+{{/* The gRPC service whose health means that the process can answer: the name that it registers. */}}
+{{- define "rapport.healthService" -}}
+{{- $names := dict "profile" "ProfileService" "recommend" "RecommendService" "ads" "DecisionService" "care" "CaseService" "evaluate" "ReportService" -}}
+{{- printf "rapport.%s.v1.%s" .name (get $names .name) -}}
+{{- end -}}
+
 {{- define "rapport.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
