@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn a_sample_ratio_outside_the_unit_interval_is_refused() {
-        assert_eq!("0.25".parse::<SampleRatio>().map(SampleRatio::get), Ok(0.25));
+        assert_eq!(
+            "0.25".parse::<SampleRatio>().map(SampleRatio::get),
+            Ok(0.25)
+        );
         for bad in ["-0.1", "1.1", "NaN", "inf", "some"] {
             assert!(bad.parse::<SampleRatio>().is_err(), "{bad}");
         }

@@ -17,7 +17,11 @@ struct Reader<'a>(&'a HeaderMap);
 
 impl Extractor for Reader<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok().filter(|text| text.len() <= TRACEPARENT_BYTES_MAX * 4)
+        self.0
+            .get(key)?
+            .to_str()
+            .ok()
+            .filter(|text| text.len() <= TRACEPARENT_BYTES_MAX * 4)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -68,7 +72,11 @@ pub fn received(headers: &HeaderMap) -> Option<HeaderValue> {
         return None;
     }
     let parent = TraceContextPropagator::new().extract(&Reader(headers));
-    parent.span().span_context().is_valid().then(|| value.clone())
+    parent
+        .span()
+        .span_context()
+        .is_valid()
+        .then(|| value.clone())
 }
 
 #[cfg(test)]

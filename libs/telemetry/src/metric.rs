@@ -50,18 +50,28 @@ pub struct Metric {
     pub labels: &'static [Label],
 }
 
-const METADATA: Metadata<'static> =
-    Metadata::new("rapport", Level::INFO, Some(module_path!()));
+const METADATA: Metadata<'static> = Metadata::new("rapport", Level::INFO, Some(module_path!()));
 
 impl Metric {
     fn key(&self, values: &[&'static str]) -> Key {
-        debug_assert_eq!(values.len(), self.labels.len(), "{}: one value per label", self.name);
+        debug_assert_eq!(
+            values.len(),
+            self.labels.len(),
+            "{}: one value per label",
+            self.name
+        );
         for (label, value) in self.labels.iter().zip(values) {
-            debug_assert!(label.values.admit(value), "{}: {} = {value}", self.name, label.name);
+            debug_assert!(
+                label.values.admit(value),
+                "{}: {} = {value}",
+                self.name,
+                label.name
+            );
         }
         let pairs = self.labels.iter().zip(values);
-        let labels: Vec<_> =
-            pairs.map(|(label, value)| metrics::Label::from_static_parts(label.name, value)).collect();
+        let labels: Vec<_> = pairs
+            .map(|(label, value)| metrics::Label::from_static_parts(label.name, value))
+            .collect();
         Key::from_parts(self.name, labels)
     }
 
@@ -86,11 +96,22 @@ impl Metric {
         metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).increment(by));
     }
 
+    /// Returns a handle to one series of a gauge, for code too hot to look it up each time. Take it
+    /// after [`crate::prometheus::install`]: a handle taken before that records nothing.
+    #[must_use]
+    pub fn gauge(&self, values: &[&'static str]) -> metrics::Gauge {
+        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        let key = self.key(values);
+        metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+    }
+
     /// Records one observation in the metric's unit. `values`: one per label, in the metric's order.
     pub fn observe(&self, value: f64, values: &[&'static str]) {
         debug_assert_eq!(self.kind, Kind::Histogram, "{}", self.name);
         let key = self.key(values);
-        metrics::with_recorder(|recorder| recorder.register_histogram(&key, &METADATA).record(value));
+        metrics::with_recorder(|recorder| {
+            recorder.register_histogram(&key, &METADATA).record(value)
+        });
     }
 }
 
@@ -101,7 +122,9 @@ impl Values {
         match self {
             Self::Of(set) => set.contains(&value),
             Self::Method => value == crate::names::OTHER || value.contains('/'),
-            Self::Code => value.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_'),
+            Self::Code => value
+                .chars()
+                .all(|letter| letter.is_ascii_uppercase() || letter == '_'),
             Self::Source => !value.is_empty() && value.len() <= 64,
         }
     }

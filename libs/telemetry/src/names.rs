@@ -8,8 +8,14 @@ use crate::metric::{Kind, Label, Metric, Values};
 /// The label value for a method that no contract has: raw input never becomes a label.
 pub const OTHER: &str = "_OTHER";
 
-const METHOD: Label = Label { name: "rpc_method", values: Values::Method };
-const CODE: Label = Label { name: "rpc_response_status_code", values: Values::Code };
+const METHOD: Label = Label {
+    name: "rpc_method",
+    values: Values::Method,
+};
+const CODE: Label = Label {
+    name: "rpc_response_status_code",
+    values: Values::Code,
+};
 const CRITICALITY: Label = Label {
     name: "criticality",
     values: Values::Of(&["vital", "spend", "serve", "report", "stream"]),
@@ -77,7 +83,12 @@ pub const AUTHZ_DENIED: Metric = Metric {
     help: "Calls that authentication or authorisation refused, by rule.",
     labels: &[Label {
         name: "rule",
-        values: Values::Of(&["token_missing", "token_invalid", "token_expired", "scope_missing"]),
+        values: Values::Of(&[
+            "token_missing",
+            "token_invalid",
+            "token_expired",
+            "scope_missing",
+        ]),
     }],
 };
 
@@ -144,9 +155,19 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), METRICS.len());
         for metric in METRICS {
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
             let seconds = metric.unit == Unit::Seconds;
-            assert_eq!(seconds, metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert_eq!(
+                seconds,
+                metric.name.ends_with("_seconds"),
+                "{}",
+                metric.name
+            );
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }
     }

@@ -11,8 +11,9 @@ use crate::names::METRICS;
 
 /// Bucket bounds of every `_seconds` histogram, from half a millisecond to ten seconds: the range
 /// between a hot lookup and the longest unary deadline.
-const SECONDS_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// The `content-type` of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,7 +46,10 @@ pub fn install() {
 #[must_use]
 pub fn render() -> String {
     install();
-    HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
+    HANDLE
+        .get()
+        .map(PrometheusHandle::render)
+        .unwrap_or_default()
 }
 
 /// Folds pending observations into their buckets. Call it every few seconds: between scrapes each
@@ -69,9 +73,15 @@ mod tests {
         RPC_SERVER_CALL_DURATION.observe(0.004, &["rapport.test.v1.Test/Get", "OK"]);
         upkeep();
         let text = render();
-        assert!(text.contains("shed_total{criticality=\"report\"} 2"), "{text}");
+        assert!(
+            text.contains("shed_total{criticality=\"report\"} 2"),
+            "{text}"
+        );
         assert!(text.contains("le=\"0.005\"} 1"), "{text}");
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+        {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             assert!(of_sample(name).is_some(), "{name} is not in names.rs");
         }
