@@ -47,8 +47,8 @@ ci: ## What CI runs: lint, then every test. Stops at the first failure.
 	@$(STEP) "lint" $(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test
 
-golden: tools helm-render ## Rewrites the golden files (snapshots, k8s/). Read the diff before committing.
-	INSTA_UPDATE=always cargo nextest run --workspace --locked
+golden: helm-render ## Rewrites the golden files (snapshots, k8s/). Read the diff before committing.
+	INSTA_UPDATE=always scripts/test
 
 helm-render: tools ## Renders helm/rapport into k8s/.
 	@scripts/helm-render
