@@ -26,6 +26,8 @@ pub enum IdentifierKind {
     Douyin,
     /// Xiaohongshu account. Case matters.
     Xiaohongshu,
+    /// Kuaishou account. Case matters.
+    Kuaishou,
     /// An invoice number: the subject of an order by nobody in particular.
     Invoice,
     /// A loyalty card number.
@@ -34,7 +36,7 @@ pub enum IdentifierKind {
 
 impl IdentifierKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Login,
         Self::Device,
         Self::Phone,
@@ -43,6 +45,7 @@ impl IdentifierKind {
         Self::Weibo,
         Self::Douyin,
         Self::Xiaohongshu,
+        Self::Kuaishou,
         Self::Invoice,
         Self::LoyaltyCard,
     ];
@@ -59,6 +62,7 @@ impl IdentifierKind {
             Self::Weibo => "weibo",
             Self::Douyin => "douyin",
             Self::Xiaohongshu => "xiaohongshu",
+            Self::Kuaishou => "kuaishou",
             Self::Invoice => "invoice",
             Self::LoyaltyCard => "loyalty_card",
         }
@@ -160,7 +164,8 @@ pub fn parse_identifier(
         | IdentifierKind::Wechat
         | IdentifierKind::Weibo
         | IdentifierKind::Douyin
-        | IdentifierKind::Xiaohongshu => trimmed.to_owned(),
+        | IdentifierKind::Xiaohongshu
+        | IdentifierKind::Kuaishou => trimmed.to_owned(),
         IdentifierKind::Device => trimmed.to_ascii_lowercase(),
         IdentifierKind::Invoice => trimmed.to_ascii_uppercase(),
         IdentifierKind::LoyaltyCard => without_separators(trimmed).to_ascii_uppercase(),
