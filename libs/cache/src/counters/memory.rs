@@ -1,0 +1,180 @@
+//! The twin in memory: the same promises for one process, nothing to install.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use rapport_types::UnixMillis;
+
+use super::{
+    COUNTERS_MAX, Cap, Counter, Counters, Reservation, check, checked, checked_read, window,
+};
+use crate::CacheError;
+
+/// Locks, so that requests for different keys hardly ever meet.
+const SHARDS: usize = 64;
+const SHARD_COUNTERS_MAX: usize = COUNTERS_MAX / SHARDS;
+
+/// [`Counters`] in memory. All counters of a key are under one lock, held for no longer than a few
+/// map look-ups.
+#[derive(Debug)]
+pub struct MemoryCounters {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    counts: HashMap<(Vec<u8>, String, i64), Held>,
+    /// Expired counters are looked for when there are this many, doubled from what stayed.
+    sweep_at: usize,
+}
+
+/// The count of the latest window that was written.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    window: i64,
+    count: u32,
+    ends: UnixMillis,
+}
+
+impl Default for MemoryCounters {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl MemoryCounters {
+    /// Returns how many counters are held, ended ones that were not dropped yet among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let held = |shard: &Mutex<Shard>| {
+            shard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .counts
+                .len()
+        };
+        self.shards.iter().map(held).sum()
+    }
+
+    /// Returns whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        let index = self.hasher.hash_one(key) as usize % SHARDS;
+        // Nothing panics half way through a change, so a poisoned shard is still whole.
+        self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn get(&self, counter: &Counter<'_>, at: UnixMillis) -> u32 {
+        let number = window(counter.window_ms, at).number;
+        self.counts
+            .get(&(
+                counter.key.to_vec(),
+                counter.name.to_owned(),
+                counter.window_ms,
+            ))
+            .filter(|held| held.window == number)
+            .map_or(0, |held| held.count)
+    }
+
+    fn set(&mut self, counter: &Counter<'_>, at: UnixMillis, count: u32) {
+        let present = window(counter.window_ms, at);
+        let name = (
+            counter.key.to_vec(),
+            counter.name.to_owned(),
+            counter.window_ms,
+        );
+        let ends = at.plus(present.left_ms);
+        self.counts.insert(
+            name,
+            Held {
+                window: present.number,
+                count,
+                ends,
+            },
+        );
+    }
+
+    /// Makes room for `more` counters, or refuses.
+    fn reserve(&mut self, more: usize, now: UnixMillis) -> Result<(), CacheError> {
+        if self.counts.len() + more > self.sweep_at.clamp(1_024, SHARD_COUNTERS_MAX) {
+            self.counts.retain(|_, held| held.ends > now);
+            self.sweep_at = self.counts.len() * 2;
+        }
+        if self.counts.len() + more > SHARD_COUNTERS_MAX {
+            return Err(CacheError::Full);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Counters for MemoryCounters {
+    async fn reserve(
+        &self,
+        key: &[u8],
+        now: UnixMillis,
+        caps: &[Cap<'_>],
+    ) -> Result<Reservation, CacheError> {
+        let counters = checked(key, caps)?;
+        let mut shard = self.shard(key);
+        let here: Vec<u32> = counters
+            .iter()
+            .map(|counter| shard.get(counter, now))
+            .collect();
+        for (index, (cap, here)) in caps.iter().zip(&here).enumerate() {
+            let count = here.saturating_add(cap.elsewhere);
+            if count >= cap.max {
+                return Ok(Reservation::Refused { cap: index, count });
+            }
+        }
+        shard.reserve(counters.len(), now)?;
+        for (counter, here) in counters.iter().zip(here) {
+            shard.set(counter, now, here + 1);
+        }
+        Ok(Reservation::Reserved)
+    }
+
+    async fn add(
+        &self,
+        counter: Counter<'_>,
+        at: UnixMillis,
+        now: UnixMillis,
+        delta: i32,
+    ) -> Result<u32, CacheError> {
+        check(&counter)?;
+        if window(counter.window_ms, at).number != window(counter.window_ms, now).number {
+            return Ok(0);
+        }
+        let mut shard = self.shard(counter.key);
+        let count = shard.get(&counter, at).saturating_add_signed(delta);
+        shard.reserve(1, now)?;
+        shard.set(&counter, at, count);
+        Ok(count)
+    }
+
+    async fn read(
+        &self,
+        counters: &[Counter<'_>],
+        now: UnixMillis,
+    ) -> Result<Vec<u32>, CacheError> {
+        checked_read(counters)?;
+        Ok(counters
+            .iter()
+            .map(|counter| self.shard(counter.key).get(counter, now))
+            .collect())
+    }
+}
