@@ -4,6 +4,7 @@
 //! Answers are the same bytes on every platform: transcendental functions come from the `libm`
 //! crate, never from the C library of the machine (which may differ in the last bit).
 
+mod assign;
 mod distributions;
 mod hash;
 mod histogram;
@@ -14,6 +15,7 @@ mod normal;
 mod rng;
 mod special;
 
+pub use assign::{BUCKETS, assigned_arm, bucket};
 pub use distributions::{Beta, ChiSquared, FisherF, StudentT};
 pub use hash::stable_hash64;
 pub use histogram::LogHistogram;

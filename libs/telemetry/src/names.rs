@@ -119,6 +119,111 @@ pub const RPC_CLIENT_ENDPOINTS: Metric = Metric {
     labels: &[],
 };
 
+const READER: Label = Label { name: "reader", values: Values::Source };
+const PROJECTION: Label = Label { name: "projection", values: Values::Source };
+
+/// How often readers of the log had to connect again.
+pub const LOG_READER_RECONNECTS: Metric = Metric {
+    name: "log_reader_reconnects_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Connections to the log that were lost and opened again, by reader.",
+    labels: &[READER],
+};
+
+/// Batches that did not continue their partition: any at all needs a look at the log.
+pub const LOG_READER_GAPS: Metric = Metric {
+    name: "log_reader_gaps_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Batches of the log that did not continue their partition and were read again, by reader.",
+    labels: &[READER],
+};
+
+/// How old the view of consent, persons and erasures is.
+pub const PEOPLE_VIEW_AGE: Metric = Metric {
+    name: "people_view_age_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time since the view of consent and persons was known to be complete; above 5 it permits nothing.",
+    labels: &[],
+};
+
+/// Events that projections applied.
+pub const PROJECTION_EVENTS: Metric = Metric {
+    name: "projection_events_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Events applied, by projection.",
+    labels: &[PROJECTION],
+};
+
+/// Committed events that projections have not applied yet.
+pub const PROJECTION_LAG: Metric = Metric {
+    name: "projection_lag_events",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Committed sequences that are not applied yet, by projection.",
+    labels: &[PROJECTION],
+};
+
+/// How long projections took to write state and offset.
+pub const PROJECTION_FLUSH_DURATION: Metric = Metric {
+    name: "projection_flush_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time to write state and offset in one transaction, by projection.",
+    labels: &[PROJECTION],
+};
+
+/// Partitions whose state had to be loaded again: lost leases, lost answers, failovers.
+pub const PROJECTION_RELOADS: Metric = Metric {
+    name: "projection_reloads_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Times that state was loaded again after a lost lease or an unknown outcome, by projection.",
+    labels: &[PROJECTION],
+};
+
+/// Events that wait to be sent to the log.
+pub const OUTBOX_DEPTH: Metric = Metric {
+    name: "outbox_depth",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Decisions and other events that wait to be acknowledged by the log.",
+    labels: &[],
+};
+
+/// What became of the outbox's events.
+pub const OUTBOX_EVENTS: Metric = Metric {
+    name: "outbox_events_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Events of the outbox, by outcome; full means that the decision was not made.",
+    labels: &[Label {
+        name: "outcome",
+        values: Values::Of(&["acknowledged", "rejected", "full"]),
+    }],
+};
+
+/// Sends of the outbox that failed and are tried again.
+pub const OUTBOX_SEND_FAILURES: Metric = Metric {
+    name: "outbox_send_failures_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Sends of the outbox that failed and were tried again.",
+    labels: &[],
+};
+
+/// How old the list of running experiments is.
+pub const EXPERIMENTS_AGE: Metric = Metric {
+    name: "experiments_view_age_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time since the list of running experiments was last read.",
+    labels: &[],
+};
+
 /// Every metric.
 pub const METRICS: &[&Metric] = &[
     &RPC_SERVER_CALL_DURATION,
@@ -131,6 +236,17 @@ pub const METRICS: &[&Metric] = &[
     &RPC_SERVER_CONNECTIONS,
     &RPC_SERVER_CONNECTIONS_REFUSED,
     &RPC_CLIENT_ENDPOINTS,
+    &LOG_READER_RECONNECTS,
+    &LOG_READER_GAPS,
+    &PEOPLE_VIEW_AGE,
+    &PROJECTION_EVENTS,
+    &PROJECTION_LAG,
+    &PROJECTION_FLUSH_DURATION,
+    &PROJECTION_RELOADS,
+    &OUTBOX_DEPTH,
+    &OUTBOX_EVENTS,
+    &OUTBOX_SEND_FAILURES,
+    &EXPERIMENTS_AGE,
 ];
 
 /// Returns the metric that a line of the scrape belongs to, `None` for a name that is not listed.

@@ -1,0 +1,28 @@
+//! What every service does with the log: tail it, project it, know who people are and what they
+//! allow, send decisions back, and put people into experiment arms.
+//!
+//! No business rule lives here: what an event means is the service's [`Projection`].
+
+mod backoff;
+mod experiments;
+mod outbox;
+mod people;
+mod projection;
+mod tail;
+
+pub use experiments::{Arms, Experiments};
+pub use outbox::{
+    DecisionDraft, DrainError, Outbox, OutboxConfig, OutboxEvent, OutboxFull, any_of,
+};
+pub use people::{
+    Consent, ControlChange, ControlError, Members, People, PersonView, STALE_AFTER, Snapshot,
+};
+pub use projection::{
+    DecodeError, KEYS_MAX, PartitionChange, Progress, Projection, ProjectionRunner, RunError,
+    RunnerConfig, Running, SqlStates, StateChange, StateError, StateStore, States, TABLES_POSTGRES,
+    TABLES_SQLITE, replay,
+};
+pub use tail::{LogReader, TailError, TailOptions, Tailed};
+
+/// The connection to another service: cheap to clone, connects lazily, reconnects by itself.
+pub type Channel = tonic::transport::Channel;

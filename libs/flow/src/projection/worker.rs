@@ -1,0 +1,453 @@
+//! One worker: tails the partitions of one lease, applies, and writes state and offset together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rapport_api::event::v1::EventBatch;
+use rapport_store::lease::{self, Lease, LeaseError};
+use rapport_telemetry::names;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Standing;
+use super::read::prefetch;
+use super::runner::{Context, RunError};
+use super::table::{Dirty, ERASED_TYPE, keys_of};
+use super::{PartitionChange, Projection, StateError, decode};
+use crate::backoff::Backoff;
+use crate::people::ControlChange;
+use crate::tail::{LogReader, TailOptions, Tailed};
+
+/// Offsets that moved without any state changing are written this often: reading on from an older
+/// one costs little.
+const OFFSETS_AFTER: Duration = Duration::from_secs(1);
+/// Batches may come in faster than they are written; beyond this many flushes' worth, reading waits.
+const AHEAD_MAX: usize = 4;
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const PAGE_MAX: u32 = 1_000;
+
+/// How a worker ended without the projection being broken.
+pub(super) enum Ended {
+    /// It was told to: everything is written and the lease released.
+    Stopped,
+    /// The lease is somebody else's.
+    Fenced,
+    /// The store is not where it was thought to be; the lease still holds.
+    Reload(Lease),
+}
+
+/// How far one partition is.
+#[derive(Debug, Default)]
+struct Cursor {
+    stored: u64,
+    applied: u64,
+    dirty: Dirty,
+}
+
+/// A write on its way.
+struct Flush {
+    commit: JoinHandle<Result<(), StateError>>,
+    started: Instant,
+    /// Partition, new offset, keys: to mark as changed again when it fails.
+    sent: Vec<(u32, u64, Dirty)>,
+}
+
+pub(super) struct Worker<P: Projection> {
+    context: Arc<Context<P>>,
+    lease: Lease,
+    cursors: BTreeMap<u32, Cursor>,
+    flush: Option<Flush>,
+    /// Events applied and not yet on their way to the store.
+    pending: usize,
+    /// When the first of them must be; `None` when nothing changed.
+    flush_at: Option<Instant>,
+    backoff: Backoff,
+    caught_up: bool,
+}
+
+impl<P: Projection> Worker<P> {
+    /// Claims partitions, reads their offsets and, in memory, all their states.
+    pub(super) async fn load(
+        context: Arc<Context<P>>,
+        lease: Lease,
+        partitions: Vec<u32>,
+    ) -> Result<Self, StateError> {
+        let offsets = context.store.claim(&lease, &partitions).await?;
+        let mut cursors = BTreeMap::new();
+        for (partition, stored) in partitions.into_iter().zip(offsets) {
+            let mut cursor = Cursor {
+                stored,
+                applied: stored,
+                dirty: Dirty::new(),
+            };
+            let states = match context.resident {
+                true => context.read_all(partition).await?,
+                false => Vec::new(),
+            };
+            context.table.replace(partition, states);
+            context.drop_erased(partition, &mut cursor.dirty);
+            context.progress.set_readable(partition, stored);
+            context.progress.set_standing(partition, Standing::Behind);
+            cursors.insert(partition, cursor);
+        }
+        context.progress.announce();
+        let backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
+        let (flush, flush_at, pending, caught_up) = (None, None, 0, false);
+        Ok(Self {
+            context,
+            lease,
+            cursors,
+            flush,
+            pending,
+            flush_at,
+            backoff,
+            caught_up,
+        })
+    }
+
+    /// Runs until stopped, fenced or out of step with the store.
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<Ended, RunError> {
+        let context = self.context.clone();
+        let mut reader = LogReader::spawn(context.log.clone(), self.tail_options());
+        let mut changes = context.people.as_ref().map(crate::People::subscribe);
+        let mut renewals = interval(context.config.lease_ttl / 3);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                () = stop.cancelled() => return self.stop().await,
+                message = reader.next(), if self.may_read() => match message {
+                    Ok(Some(tailed)) => self.take(tailed).await,
+                    Ok(None) => Ok(()),
+                    Err(error) => return Err(context.log_error(error)),
+                },
+                done = flushed(&mut self.flush) => self.flushed(done),
+                () = due(self.flush_at), if self.flush.is_none() => {
+                    self.start_flush();
+                    Ok(())
+                }
+                change = changed(&mut changes) => {
+                    self.people_changed(change);
+                    Ok(())
+                }
+                _ = renewals.tick() => self.renew().await,
+            };
+            if let Err(error) = step {
+                return self.ended(error);
+            }
+        }
+    }
+
+    fn ended(&mut self, error: StateError) -> Result<Ended, RunError> {
+        match error {
+            StateError::Fenced => {
+                tracing::warn!(projection = P::NAME, lease = self.lease.name, "fenced");
+                Ok(Ended::Fenced)
+            }
+            StateError::OffsetMoved { partition } => {
+                names::PROJECTION_RELOADS.add(1, &[P::NAME]);
+                tracing::warn!(
+                    projection = P::NAME,
+                    partition,
+                    "out of step, loading again"
+                );
+                Ok(Ended::Reload(self.lease.clone()))
+            }
+            error @ (StateError::Decode { .. } | StateError::Store(_)) => {
+                Err(self.context.states_error(error))
+            }
+        }
+    }
+
+    fn tail_options(&self) -> TailOptions {
+        let mut types: Vec<String> = P::TYPES.iter().map(|name| (*name).to_owned()).collect();
+        // Erasures must be seen by everybody; an empty filter already has them.
+        if !types.is_empty() && !P::TYPES.contains(&ERASED_TYPE) {
+            types.push(ERASED_TYPE.to_owned());
+        }
+        let applied = |(partition, cursor): (&u32, &Cursor)| (*partition, cursor.applied);
+        let cursors = self.cursors.iter().map(applied).collect();
+        TailOptions {
+            name: P::NAME,
+            cursors,
+            types,
+            follow: true,
+        }
+    }
+
+    /// In memory, states bound what is held; otherwise a store that is away must stop the reading.
+    fn may_read(&self) -> bool {
+        self.context.resident || self.pending < AHEAD_MAX * self.context.config.flush_events_max
+    }
+
+    async fn take(&mut self, tailed: Tailed) -> Result<(), StateError> {
+        if let Some(batch) = &tailed.batch {
+            self.apply(batch).await?;
+        }
+        self.caught_up = tailed.caught_up;
+        self.report();
+        Ok(())
+    }
+
+    async fn apply(&mut self, batch: &EventBatch) -> Result<(), StateError> {
+        let context = self.context.clone();
+        if !context.resident {
+            self.prefetch(batch).await?;
+        }
+        let Some(cursor) = self.cursors.get_mut(&batch.partition) else {
+            return Ok(());
+        };
+        let table = &context.table;
+        table.apply(
+            &context.projection,
+            batch.partition,
+            &batch.events,
+            &mut cursor.dirty,
+        );
+        cursor.applied = batch.last_sequence;
+        let changed = !cursor.dirty.is_empty();
+        self.pending += batch.events.len();
+        context
+            .progress
+            .set_high_water(batch.partition, batch.high_water);
+        names::PROJECTION_EVENTS.add(batch.events.len() as u64, &[P::NAME]);
+        let wait = if changed {
+            context.config.flush_after
+        } else {
+            OFFSETS_AFTER
+        };
+        self.flush_within(match self.pending >= context.config.flush_events_max {
+            true => Duration::ZERO,
+            false => wait,
+        });
+        Ok(())
+    }
+
+    /// Reads the states that a batch needs, however long the store is away.
+    async fn prefetch(&mut self, batch: &EventBatch) -> Result<(), StateError> {
+        let context = self.context.clone();
+        let mut keys = Vec::new();
+        keys_of(&context.projection, &batch.events, &mut keys);
+        loop {
+            let table = &context.table;
+            let read = prefetch::<P>(&*context.store, table, batch.partition, keys.clone()).await;
+            match read {
+                Err(StateError::Store(why)) => {
+                    tracing::warn!(projection = P::NAME, %why, "states cannot be read");
+                    sleep(self.backoff.next()).await;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    fn flush_within(&mut self, wait: Duration) {
+        let at = Instant::now() + wait;
+        self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Sends everything that changed to the store, in the background.
+    fn start_flush(&mut self) {
+        let mut changes = Vec::new();
+        let mut sent = Vec::new();
+        for (partition, cursor) in &mut self.cursors {
+            if cursor.applied == cursor.stored && cursor.dirty.is_empty() {
+                continue;
+            }
+            let dirty = std::mem::take(&mut cursor.dirty);
+            changes.push(PartitionChange {
+                partition: *partition,
+                expected: cursor.stored,
+                next: cursor.applied,
+                changes: self.context.table.changes::<P>(*partition, &dirty),
+            });
+            sent.push((*partition, cursor.applied, dirty));
+        }
+        self.flush_at = None;
+        self.pending = 0;
+        if changes.is_empty() {
+            return;
+        }
+        let (store, lease) = (self.context.store.clone(), self.lease.clone());
+        let commit = tokio::spawn(async move { store.commit(&lease, &changes).await });
+        self.flush = Some(Flush {
+            commit,
+            started: Instant::now(),
+            sent,
+        });
+    }
+
+    fn flushed(&mut self, done: Result<(), StateError>) -> Result<(), StateError> {
+        let Some(flush) = self.flush.take() else {
+            return Ok(());
+        };
+        let context = self.context.clone();
+        match done {
+            Ok(()) => {
+                self.backoff.reset();
+                let seconds = flush.started.elapsed().as_secs_f64();
+                names::PROJECTION_FLUSH_DURATION.observe(seconds, &[P::NAME]);
+                for (partition, next, _keys) in flush.sent {
+                    self.cursors.entry(partition).or_default().stored = next;
+                    if !context.resident {
+                        context.progress.set_readable(partition, next);
+                    }
+                    context
+                        .table
+                        .forget(partition, self.must_make_room(partition));
+                }
+                self.report();
+                Ok(())
+            }
+            Err(StateError::Store(why)) => {
+                tracing::warn!(projection = P::NAME, %why, "states cannot be written");
+                for (partition, _next, keys) in flush.sent {
+                    let cursor = self.cursors.entry(partition).or_default();
+                    context.table.restore(partition, keys, &mut cursor.dirty);
+                }
+                self.flush_at = Some(Instant::now() + self.backoff.next());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn must_make_room(&self, partition: u32) -> bool {
+        let share = self.context.config.keys_max / self.cursors.len().max(1);
+        !self.context.resident && self.context.table.len(partition) > share
+    }
+
+    /// Publishes how far the readable state is.
+    fn report(&mut self) {
+        let progress = &self.context.progress;
+        let clean = self.flush.is_none() && self.cursors.values().all(|c| c.dirty.is_empty());
+        for (partition, cursor) in &self.cursors {
+            if self.context.resident || clean {
+                progress.set_readable(*partition, cursor.applied);
+                if self.caught_up {
+                    progress.set_standing(*partition, Standing::CaughtUp);
+                }
+            }
+        }
+        progress.announce();
+        names::PROJECTION_LAG.set(progress.lag_events() as f64, &[P::NAME]);
+    }
+
+    fn people_changed(&mut self, change: Result<ControlChange, broadcast::error::RecvError>) {
+        let context = self.context.clone();
+        for (partition, cursor) in &mut self.cursors {
+            match &change {
+                Ok(ControlChange::Erased(subjects)) => {
+                    for subject in subjects.iter().filter(|s| s.partition() == *partition) {
+                        let table = &context.table;
+                        table.erase(&context.projection, *partition, *subject, &mut cursor.dirty);
+                    }
+                }
+                // Reloaded, or some changes were missed: look at every state held.
+                Ok(ControlChange::Reloaded) | Err(_) => {
+                    context.drop_erased(*partition, &mut cursor.dirty);
+                }
+                Ok(ControlChange::Consent(_) | ControlChange::Persons(_)) => {}
+            }
+        }
+        if self.cursors.values().any(|cursor| !cursor.dirty.is_empty()) {
+            self.flush_within(context.config.flush_after);
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), StateError> {
+        match self.context.renew(&self.lease).await {
+            Ok(lease) => {
+                self.lease = lease;
+                Ok(())
+            }
+            Err(LeaseError::Fenced { .. }) => Err(StateError::Fenced),
+            // The fence keeps writes safe; who holds the lease is decided when the store is back.
+            Err(why) => {
+                tracing::warn!(projection = P::NAME, %why, "a lease could not be renewed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what is left and gives the lease up, so that the next owner need not wait.
+    async fn stop(&mut self) -> Result<Ended, RunError> {
+        for _attempt in 0..2 {
+            if self.flush.is_none() {
+                self.start_flush();
+            }
+            if self.flush.is_some() {
+                let done = flushed(&mut self.flush).await;
+                if let Err(error) = self.flushed(done) {
+                    return self.ended(error);
+                }
+            }
+        }
+        if let Err(why) = lease::release(&self.context.db, &self.lease).await {
+            tracing::warn!(projection = P::NAME, %why, "a lease runs out by itself");
+        }
+        Ok(Ended::Stopped)
+    }
+}
+
+impl<P: Projection> Context<P> {
+    async fn read_all(&self, partition: u32) -> Result<Vec<(Box<[u8]>, P::State)>, StateError> {
+        let mut states: Vec<(Box<[u8]>, P::State)> = Vec::new();
+        loop {
+            let after = states.last().map(|(key, _)| &**key);
+            let page = self.store.scan(partition, after, PAGE_MAX).await?;
+            let full = page.len() == PAGE_MAX as usize;
+            for (key, bytes) in page {
+                states.push((key.into(), decode::<P>(&bytes)?));
+            }
+            if !full {
+                return Ok(states);
+            }
+        }
+    }
+
+    /// Drops every held state whose subject is erased: a snapshot may be older than the erasure.
+    fn drop_erased(&self, partition: u32, dirty: &mut Dirty) {
+        let Some(people) = &self.people else { return };
+        for (key, _state) in self.table.all(partition) {
+            let Ok(subject) = rapport_types::SubjectId::parse(&key) else {
+                continue;
+            };
+            if people.is_erased(subject) {
+                self.table
+                    .erase(&self.projection, partition, subject, dirty);
+            }
+        }
+    }
+}
+
+/// Returns the outcome of the write on its way; waits for ever when there is none. Cancel safe.
+async fn flushed(flush: &mut Option<Flush>) -> Result<(), StateError> {
+    match flush {
+        Some(flush) => match (&mut flush.commit).await {
+            Ok(done) => done,
+            Err(failed) => Err(StateError::Store(Box::new(failed))),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the next change of people; waits for ever without a view.
+async fn changed(
+    changes: &mut Option<broadcast::Receiver<ControlChange>>,
+) -> Result<ControlChange, broadcast::error::RecvError> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
+}
