@@ -1,0 +1,214 @@
+//! What runs beside the requests: the bell, the view of people, the relay, the sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use rapport_api::event::v1::{
+    ConsentChanged, EventRecord, SubjectsErased, SubjectsLinked, SubjectsUnlinked,
+};
+use rapport_flow::{ControlError, People};
+use rapport_store::{Db, StoreError, idempotency};
+use rapport_types::{CONTROL_PARTITION, Clock, SubjectId};
+
+use crate::collector::Collector;
+use crate::error::Error;
+use crate::log::{Cursor, DEDUP_HORIZON_DAYS, Hub, Tail, TailFilter};
+use crate::store::log;
+use crate::subjects::Subjects;
+
+/// How often the database is asked what other replicas committed, when nobody rang.
+const POLL: Duration = Duration::from_millis(100);
+/// Pause after a failure before trying again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often old dedup entries and idempotency records are deleted.
+const SWEEP: Duration = Duration::from_secs(3_600);
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The Postgres channel on which replicas ring each other.
+const CHANNEL: &str = "rapport_log";
+const RING: &str = "select pg_notify('rapport_log', '')";
+
+/// Rings the bell after commits, in this process and, on Postgres, in the other replicas.
+pub async fn ring(hub: Arc<Hub>, db: Db) {
+    hub.ring(|| async {
+        if let Db::Postgres(pool) = &db
+            && let Err(error) = sqlx::query(RING).execute(pool).await
+        {
+            // The other replicas poll: they only learn a little later.
+            tracing::debug!(error = &error as &dyn std::error::Error, "bell not rung");
+        }
+    })
+    .await;
+}
+
+/// Learns what other replicas committed. SQLite has no other replicas.
+pub async fn observe(hub: Arc<Hub>, db: Db) {
+    let Db::Postgres(pool) = &db else { return };
+    let mut listener = None;
+    loop {
+        if listener.is_none() {
+            listener = sqlx::postgres::PgListener::connect_with(pool).await.ok();
+            if let Some(connected) = &mut listener
+                && connected.listen(CHANNEL).await.is_err()
+            {
+                listener = None;
+            }
+        }
+        match &mut listener {
+            Some(connected) => {
+                let rang = tokio::time::timeout(POLL, connected.recv()).await;
+                if matches!(rang, Ok(Err(_))) {
+                    listener = None;
+                }
+            }
+            None => tokio::time::sleep(POLL).await,
+        }
+        match log::ends(&db).await {
+            Ok(ends) => ends
+                .iter()
+                .for_each(|end| hub.observe(end.partition, end.last_sequence)),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "log ends unknown");
+            }
+        }
+    }
+}
+
+/// Keeps this replica's view of people at the end of the control partition, for ever.
+pub async fn follow_people(people: People, hub: Arc<Hub>, db: Db, subjects: Subjects) {
+    loop {
+        match feed(&people, &hub, &db, &subjects).await {
+            Ok(()) => tracing::debug!("control tail ended"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "control tail failed"
+            ),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn feed(people: &People, hub: &Arc<Hub>, db: &Db, subjects: &Subjects) -> Result<(), Error> {
+    let cursor = Cursor {
+        partition: CONTROL_PARTITION,
+        after_sequence: people.control_sequence(),
+    };
+    let mut tail = Tail::new(
+        db.clone(),
+        Arc::clone(hub),
+        &[cursor],
+        TailFilter::default(),
+        true,
+    );
+    while let Some(item) = tail.next().await? {
+        for event in item.batch.iter().flat_map(|batch| &batch.events) {
+            if let Err(error) = people.apply_control(event) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "control record refused"
+                );
+                if matches!(error, ControlError::Gap { .. }) {
+                    return Ok(());
+                }
+            }
+            if event.r#type == "subjects_erased" {
+                subjects_of(event)
+                    .iter()
+                    .for_each(|subject| subjects.forget(subject));
+            }
+        }
+        if item.caught_up {
+            people.heartbeat();
+        }
+    }
+    Ok(())
+}
+
+/// Copies control records into their subjects' partitions, so that projections see them in order
+/// with the subject's own events. Every replica may run it: copies are idempotent.
+pub async fn relay(collector: Collector, hub: Arc<Hub>, db: Db) {
+    loop {
+        if let Err(error) = relay_on(&collector, &hub, &db).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "relay failed");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn relay_on(collector: &Collector, hub: &Arc<Hub>, db: &Db) -> Result<(), Error> {
+    let after_sequence = log::relayed(db).await?;
+    let cursor = Cursor {
+        partition: CONTROL_PARTITION,
+        after_sequence,
+    };
+    let mut tail = Tail::new(
+        db.clone(),
+        Arc::clone(hub),
+        &[cursor],
+        TailFilter::default(),
+        true,
+    );
+    while let Some(item) = tail.next().await? {
+        let Some(batch) = item.batch else { continue };
+        for event in &batch.events {
+            collector.relay(event, &subjects_of(event)).await?;
+        }
+        if !batch.events.is_empty() {
+            log::set_relayed(db, batch.last_sequence).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what need not be remembered any longer, each hour.
+pub async fn sweep(db: Db, clock: Arc<dyn Clock>) {
+    loop {
+        let now = clock.now();
+        if let Err(error) = sweep_once(&db, now.0).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed");
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn sweep_once(db: &Db, now_ms: i64) -> Result<(), StoreError> {
+    log::forget_before(db, now_ms / DAY_MS - DEDUP_HORIZON_DAYS - 1).await?;
+    idempotency::sweep(
+        db,
+        rapport_types::UnixMillis(now_ms),
+        idempotency::KEEP_MIN_MS,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Returns the subjects that a control record is about; none for a record that does not decode.
+fn subjects_of(event: &EventRecord) -> Vec<SubjectId> {
+    let payload = event.payload.as_ref();
+    let ids: Vec<Vec<u8>> = match event.r#type.as_str() {
+        "consent_changed" => ConsentChanged::decode(payload)
+            .map(|record| record.subject_ids)
+            .unwrap_or_default(),
+        "subjects_linked" => SubjectsLinked::decode(payload)
+            .ok()
+            .and_then(|record| record.person)
+            .map(|person| person.members)
+            .unwrap_or_default(),
+        "subjects_unlinked" => SubjectsUnlinked::decode(payload)
+            .map(|record| {
+                record
+                    .persons
+                    .into_iter()
+                    .flat_map(|person| person.members)
+                    .collect()
+            })
+            .unwrap_or_default(),
+        "subjects_erased" => SubjectsErased::decode(payload)
+            .map(|record| record.subject_ids)
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    ids.iter()
+        .filter_map(|id| SubjectId::parse(id).ok())
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! What can go wrong in profile, one variant per thing that a caller can act on.
+
+use std::time::Duration;
+
+use profile_domain::{GraphError, LinkId};
+use rapport_rpc::status::{self, FieldViolation, RpcError};
+use rapport_store::StoreError;
+use rapport_store::idempotency::IdempotencyError;
+use rapport_types::{Purpose, SubjectId};
+use tonic::{Code, Status};
+
+use crate::log::{AppendError, TailError};
+
+/// The domain of profile's reasons.
+pub const DOMAIN: &str = "profile.rapport";
+
+rapport_rpc::reasons! {
+    /// No such subject, or it was erased.
+    SUBJECT_NOT_FOUND,
+    /// No such link, or it was taken back already.
+    LINK_NOT_FOUND,
+    /// The person would have more members or links than one person may.
+    PERSON_TOO_LARGE,
+    /// The person has not granted a purpose that the call needs.
+    CONSENT_MISSING,
+    /// The request id was used with another body.
+    REQUEST_ID_REUSED,
+    /// Another writer won; the same call may succeed now.
+    CONFLICT,
+    /// The database did not answer; the same call may succeed later.
+    STORE_UNAVAILABLE,
+    /// The log takes events more slowly than they come.
+    LOG_BEHIND,
+    /// The event id was used for another event.
+    EVENT_ID_CONFLICT,
+    /// The event is older than the log remembers ids.
+    EVENT_TOO_OLD,
+    /// The subject was erased.
+    SUBJECT_ERASED,
+    /// The event may not be stored without a consent that is missing.
+    EVENT_REFUSED,
+}
+
+/// How long a caller should wait before it tries an unavailable store again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields of the request are missing or wrong.
+    #[error("request has {} invalid field(s)", .0.len())]
+    InvalidRequest(Vec<FieldViolation>),
+    /// No such subject, or it was erased.
+    #[error("subject {0} does not exist")]
+    SubjectNotFound(SubjectId),
+    /// No such standing link.
+    #[error("link {0} does not exist")]
+    LinkNotFound(LinkId),
+    /// The graph refuses.
+    #[error("{0}")]
+    Graph(#[from] GraphError),
+    /// A purpose is not granted.
+    #[error("the person has not granted purpose {0}")]
+    ConsentMissing(Purpose),
+    /// The idempotency key was used with another body.
+    #[error("the request id was used with another body")]
+    RequestIdReused,
+    /// The log does not take more.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// The store failed. `Display` omits the source: nothing leaks.
+    #[error("store failed")]
+    Store(#[from] StoreError),
+    /// Something that cannot happen did; the message says what, for the log only.
+    #[error("profile failed")]
+    Internal(&'static str),
+}
+
+impl From<IdempotencyError> for Error {
+    fn from(error: IdempotencyError) -> Self {
+        match error {
+            IdempotencyError::Reused => Self::RequestIdReused,
+            IdempotencyError::Store(error) => Self::Store(error),
+            IdempotencyError::Invalid(part) => Self::InvalidRequest(vec![FieldViolation::new(
+                "request_id",
+                format!("{part} is not usable"),
+            )]),
+            IdempotencyError::Unrecorded | _ => {
+                Self::Internal("an idempotency record has no response")
+            }
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::InvalidRequest(violations) => status::invalid_request(DOMAIN, violations),
+            Error::SubjectNotFound(subject) => {
+                RpcError::new(Code::NotFound, SUBJECT_NOT_FOUND, DOMAIN, message)
+                    .resource("subject", &subject.to_string())
+                    .into()
+            }
+            Error::LinkNotFound(link) | Error::Graph(GraphError::LinkNotFound(link)) => {
+                RpcError::new(Code::NotFound, LINK_NOT_FOUND, DOMAIN, message)
+                    .resource("link", &link.to_string())
+                    .into()
+            }
+            Error::Graph(GraphError::SelfLink) => {
+                let violation = FieldViolation::new("right", "must be another subject than `left`");
+                status::invalid_request(DOMAIN, vec![violation])
+            }
+            Error::Graph(GraphError::PersonTooLarge(_) | GraphError::TooManyLinks) => {
+                RpcError::new(Code::FailedPrecondition, PERSON_TOO_LARGE, DOMAIN, message).into()
+            }
+            Error::Graph(GraphError::LinkIdReused(_)) | Error::Internal(_) => {
+                tracing::error!(error = %message, "internal error");
+                RpcError::new(
+                    Code::Internal,
+                    status::reason::INTERNAL,
+                    DOMAIN,
+                    "profile failed",
+                )
+                .into()
+            }
+            Error::ConsentMissing(purpose) => {
+                RpcError::new(Code::PermissionDenied, CONSENT_MISSING, DOMAIN, message)
+                    .with("purpose", purpose.name())
+                    .into()
+            }
+            Error::RequestIdReused => {
+                RpcError::new(Code::AlreadyExists, REQUEST_ID_REUSED, DOMAIN, message).into()
+            }
+            Error::Append(AppendError::Overloaded) => {
+                RpcError::new(Code::ResourceExhausted, LOG_BEHIND, DOMAIN, message)
+                    .retry_after(RETRY_AFTER)
+                    .into()
+            }
+            Error::Append(AppendError::Closed) => {
+                let reason = status::reason::SHUTTING_DOWN;
+                RpcError::new(Code::Unavailable, reason, DOMAIN, message)
+                    .retry_after(RETRY_AFTER)
+                    .into()
+            }
+            Error::Append(AppendError::Store(error)) => from_store(&error),
+            Error::Store(error) | Error::Tail(TailError::Store(error)) => from_store(&error),
+            Error::Tail(TailError::Damaged(_) | TailError::Lost(..)) => {
+                tracing::error!(error = %message, "the log is damaged");
+                RpcError::new(
+                    Code::DataLoss,
+                    status::reason::INTERNAL,
+                    DOMAIN,
+                    "the log is damaged",
+                )
+                .into()
+            }
+        }
+    }
+}
+
+fn from_store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) => {
+            tracing::warn!(error = error as &dyn std::error::Error, "store unavailable");
+            RpcError::new(
+                Code::Unavailable,
+                STORE_UNAVAILABLE,
+                DOMAIN,
+                "the store does not answer",
+            )
+            .retry_after(RETRY_AFTER)
+            .into()
+        }
+        StoreError::Conflict(_) => {
+            RpcError::new(Code::Aborted, CONFLICT, DOMAIN, "another writer won").into()
+        }
+        StoreError::Constraint { .. } | StoreError::Query(_) | StoreError::Migration(_) | _ => {
+            tracing::error!(error = error as &dyn std::error::Error, "store failed");
+            RpcError::new(
+                Code::Internal,
+                status::reason::INTERNAL,
+                DOMAIN,
+                "store failed",
+            )
+            .into()
+        }
+    }
+}

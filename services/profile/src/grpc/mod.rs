@@ -1,0 +1,7 @@
+//! The wire: parsing requests, encoding answers. Wire types stop here.
+
+pub mod consent;
+pub mod event;
+pub mod key;
+pub mod parse;
+pub mod subject;

@@ -1,0 +1,356 @@
+//! The group committer: one writer that commits what queued up while it was committing.
+//!
+//! There is no timer: an idle log commits an event at once, a busy one gathers all that arrived
+//! during the last fsync. So a group never waits longer than one commit, well below 5 ms on an SSD.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rapport_store::{Db, StoreError};
+use rapport_types::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dedup::Entry;
+use super::{Appended, Hub, Prepared, StoredBatch};
+use crate::store::log;
+
+/// Requests that may wait for the committer; more are refused, which is back-pressure.
+const QUEUE_MAX: usize = 1_024;
+/// A group takes no further request beyond this size, so that one commit stays short.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Tries of one group when another replica's transaction won.
+const TRIES_MAX: u32 = 5;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Why nothing of a request was stored, as far as is known.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The queue is full: try again later.
+    #[error("the log is behind")]
+    Overloaded,
+    /// The store failed; whether the events are on disk is unknown. Sending them again is safe.
+    #[error("the log's store failed")]
+    Store(#[source] Arc<StoreError>),
+    /// The log is shutting down.
+    #[error("the log is closing")]
+    Closed,
+}
+
+/// What keeps the log's promises. All on, always: tests turn one off to show that they can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// Answers only after the commit.
+    pub ack_after_commit: bool,
+    /// Looks up whether an event is there already.
+    pub dedup: bool,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self {
+            ack_after_commit: true,
+            dedup: true,
+        }
+    }
+}
+
+/// How a log commits.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitterOptions {
+    /// Writers, each owning a fixed range of partitions. SQLite has one.
+    pub writers: u32,
+    /// What is on.
+    pub protection: Protection,
+}
+
+struct Request {
+    events: Vec<Prepared>,
+    reply: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+}
+
+/// The committers of one process. Cloning shares them; dropping the last clone ends them.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queues: Arc<Vec<mpsc::Sender<Request>>>,
+}
+
+impl Committer {
+    /// Starts the writers on the present runtime.
+    #[must_use]
+    pub fn start(
+        db: &Db,
+        hub: &Arc<Hub>,
+        clock: &Arc<dyn Clock>,
+        options: CommitterOptions,
+    ) -> Self {
+        let writers = match db {
+            Db::Postgres(_) => options.writers.max(1),
+            Db::Sqlite(_) => 1,
+        };
+        let queues = (0..writers).map(|_| {
+            let (queue, requests) = mpsc::channel(QUEUE_MAX);
+            let writer = Writer {
+                db: db.clone(),
+                hub: Arc::clone(hub),
+                clock: Arc::clone(clock),
+                protection: options.protection,
+            };
+            tokio::spawn(writer.run(requests));
+            queue
+        });
+        Self {
+            queues: Arc::new(queues.collect()),
+        }
+    }
+
+    /// Appends `events` and returns, in their order, what became of each, once it is on disk.
+    ///
+    /// Atomic per partition.
+    ///
+    /// # Errors
+    /// [`AppendError`]; part of the partitions may be stored: send the same events again.
+    pub async fn append(&self, events: Vec<Prepared>) -> Result<Vec<Appended>, AppendError> {
+        let writers = self.queues.len();
+        let mut shares: Vec<(Vec<usize>, Vec<Prepared>)> = vec![Default::default(); writers];
+        let total = events.len();
+        for (index, event) in events.into_iter().enumerate() {
+            let share = &mut shares[event.partition as usize % writers];
+            share.0.push(index);
+            share.1.push(event);
+        }
+        let mut waiting = Vec::with_capacity(writers);
+        for (queue, (order, events)) in self.queues.iter().zip(shares) {
+            if events.is_empty() {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            queue
+                .try_send(Request { events, reply })
+                .map_err(|refused| match refused {
+                    mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+                    mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
+                })?;
+            waiting.push((order, answer));
+        }
+        let mut results = vec![Appended::Conflict; total];
+        for (order, answer) in waiting {
+            let appended = answer.await.map_err(|_closed| AppendError::Closed)??;
+            for (index, result) in order.into_iter().zip(appended) {
+                results[index] = result;
+            }
+        }
+        Ok(results)
+    }
+}
+
+struct Writer {
+    db: Db,
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+    protection: Protection,
+}
+
+impl Writer {
+    async fn run(self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.recv().await {
+            let mut bytes = size(&first);
+            let mut group = vec![first];
+            while bytes < GROUP_BYTES_MAX {
+                let Ok(next) = requests.try_recv() else { break };
+                bytes += size(&next);
+                group.push(next);
+            }
+            self.commit(group).await;
+        }
+    }
+
+    async fn commit(&self, mut group: Vec<Request>) {
+        if !self.protection.ack_after_commit {
+            for request in &mut group {
+                let (unused, _) = oneshot::channel();
+                let reply = std::mem::replace(&mut request.reply, unused);
+                let early = request
+                    .events
+                    .iter()
+                    .map(|_| Appended::Accepted(0))
+                    .collect();
+                // The caller may have given up; there is nobody to tell then.
+                let _ = reply.send(Ok(early));
+            }
+        }
+        let events: Vec<&Prepared> = group.iter().flat_map(|request| &request.events).collect();
+        let mut outcome = self.try_commit(&events).await;
+        for _ in 1..TRIES_MAX {
+            match &outcome {
+                Err(error) if error.is_unique_violation() || is_conflict(error) => {
+                    outcome = self.try_commit(&events).await;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        match outcome {
+            Ok((appended, batches)) => {
+                batches
+                    .into_iter()
+                    .for_each(|batch| self.hub.publish(batch));
+                let mut appended = appended.into_iter();
+                for request in group {
+                    let own = appended.by_ref().take(request.events.len()).collect();
+                    let _ = request.reply.send(Ok(own));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "append failed");
+                let error = Arc::new(error);
+                for request in group {
+                    let _ = request
+                        .reply
+                        .send(Err(AppendError::Store(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+
+    async fn try_commit(
+        &self,
+        events: &[&Prepared],
+    ) -> Result<(Vec<Appended>, Vec<StoredBatch>), StoreError> {
+        let mut partitions: Vec<u32> = events.iter().map(|event| event.partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        let mut tx = self.db.begin().await?;
+        // Locked before anything is read: what another replica commits later is seen below, or waits.
+        let ends = log::lock(&mut tx, &partitions).await?;
+        let known = if self.protection.dedup {
+            let keys: Vec<u8> = events.iter().flat_map(|event| event.dedup_key).collect();
+            log::look_up(&mut tx, &keys).await?
+        } else {
+            vec![None; events.len()]
+        };
+        let mut now = self.clock.now().0;
+        for end in &ends {
+            now = now.max(end.last_received_at_ms);
+        }
+        let mut group = Group::new(&ends, now, self.protection.dedup);
+        let appended: Vec<Appended> = events
+            .iter()
+            .zip(known)
+            .map(|(event, known)| group.place(event, known))
+            .collect();
+        let batches = group.batches();
+        if !batches.is_empty() {
+            if self.protection.dedup {
+                let day = now / DAY_MS;
+                log::remember(&mut tx, &group.live.keys, &group.live.entries, Some(day)).await?;
+                log::remember(&mut tx, &group.backfill.keys, &group.backfill.entries, None).await?;
+            }
+            log::insert(&mut tx, &batches, now).await?;
+        }
+        tx.commit().await?;
+        Ok((appended, batches))
+    }
+}
+
+/// Dedup rows to write, packed as the statement wants them.
+#[derive(Default)]
+struct Remembered {
+    keys: Vec<u8>,
+    entries: Vec<u8>,
+}
+
+/// One transaction's worth of events, taking shape.
+struct Group {
+    received_at_ms: i64,
+    ends: HashMap<u32, u64>,
+    batches: BTreeMap<u32, StoredBatchBuilder>,
+    seen: Option<HashMap<[u8; 16], Entry>>,
+    live: Remembered,
+    backfill: Remembered,
+}
+
+struct StoredBatchBuilder {
+    first_sequence: u64,
+    last_sequence: u64,
+    encoded: Vec<u8>,
+}
+
+impl Group {
+    fn new(ends: &[log::PartitionEnd], received_at_ms: i64, dedup: bool) -> Self {
+        Self {
+            received_at_ms,
+            ends: ends
+                .iter()
+                .map(|end| (end.partition, end.last_sequence))
+                .collect(),
+            batches: BTreeMap::new(),
+            seen: dedup.then(HashMap::new),
+            live: Remembered::default(),
+            backfill: Remembered::default(),
+        }
+    }
+
+    /// Gives `event` its sequence, unless it is `known` or came twice in this group.
+    fn place(&mut self, event: &Prepared, known: Option<Entry>) -> Appended {
+        let earlier = self
+            .seen
+            .as_ref()
+            .and_then(|seen| seen.get(&event.dedup_key).copied());
+        if let Some(entry) = known.or(earlier) {
+            return if entry.fingerprint == event.fingerprint {
+                Appended::Duplicate(entry.partition, entry.sequence)
+            } else {
+                Appended::Conflict
+            };
+        }
+        let end = self.ends.entry(event.partition).or_default();
+        *end += 1;
+        let sequence = *end;
+        let batch = self
+            .batches
+            .entry(event.partition)
+            .or_insert_with(|| StoredBatchBuilder {
+                first_sequence: sequence,
+                last_sequence: sequence,
+                encoded: Vec::new(),
+            });
+        batch.last_sequence = sequence;
+        event.write(sequence, self.received_at_ms, &mut batch.encoded);
+        if let Some(seen) = &mut self.seen {
+            let entry = Entry {
+                fingerprint: event.fingerprint,
+                partition: event.partition,
+                sequence,
+            };
+            seen.insert(event.dedup_key, entry);
+            let rows = if event.backfill {
+                &mut self.backfill
+            } else {
+                &mut self.live
+            };
+            rows.keys.extend_from_slice(&event.dedup_key);
+            entry.write(&mut rows.entries);
+        }
+        Appended::Accepted(sequence)
+    }
+
+    /// Returns the batches in ascending order of partition.
+    fn batches(&mut self) -> Vec<StoredBatch> {
+        let built = std::mem::take(&mut self.batches).into_iter();
+        built
+            .map(|(partition, batch)| StoredBatch {
+                partition,
+                first_sequence: batch.first_sequence,
+                last_sequence: batch.last_sequence,
+                encoded: batch.encoded.into(),
+            })
+            .collect()
+    }
+}
+
+fn size(request: &Request) -> usize {
+    request.events.iter().map(Prepared::size).sum()
+}
+
+fn is_conflict(error: &StoreError) -> bool {
+    matches!(error, StoreError::Conflict(_))
+}

@@ -1,0 +1,6 @@
+//! The SQL of profile, one file per noun. Row types stop here.
+
+pub mod consent;
+pub mod link;
+pub mod log;
+pub mod subject;
