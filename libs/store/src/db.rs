@@ -18,7 +18,7 @@ pub enum Db {
 /// A transaction that may write. Dropping it without [`Tx::commit`] rolls it back.
 ///
 /// On SQLite it holds the only writer connection from the start: never await a second [`Db::begin`]
-/// or an [`on_writer!`] while one is open.
+/// or an [`on_writer!`](crate::on_writer) while one is open.
 #[derive(Debug)]
 pub enum Tx {
     /// On Postgres, at its default isolation, read committed.
