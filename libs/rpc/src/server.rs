@@ -130,7 +130,7 @@ impl Server {
                 let auth = &self.config.auth;
                 let clock = Arc::new(SystemClock);
                 let verifier = Verifier::new(&key, &auth.auth_issuer, &auth.auth_audience, clock);
-                Authority::Tokens(verifier.map_err(ConfigError::Key)?)
+                Authority::Tokens(Box::new(verifier.map_err(ConfigError::Key)?))
             }
         };
         rapport_telemetry::prometheus::install();

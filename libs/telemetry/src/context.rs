@@ -10,8 +10,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The header that names the trace and the calling span.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The longest `traceparent` that is read, in bytes: version 00 has 55, later ones may append.
-const TRACEPARENT_BYTES_MAX: usize = 128;
+/// The lengths of the fields of a `traceparent`: version, trace, span, flags. Later versions may append.
+const FIELD_LENGTHS: [usize; 4] = [2, 32, 16, 2];
+
+/// The longest header that is read, in bytes: `tracestate` may have 512.
+const HEADER_BYTES_MAX: usize = 512;
 
 struct Reader<'a>(&'a HeaderMap);
 
@@ -21,7 +24,7 @@ impl Extractor for Reader<'_> {
             .get(key)?
             .to_str()
             .ok()
-            .filter(|text| text.len() <= TRACEPARENT_BYTES_MAX * 4)
+            .filter(|text| text.len() <= HEADER_BYTES_MAX)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -42,14 +45,12 @@ impl Injector for Writer<'_> {
 /// Makes the span that `headers` name the parent of `span`. Without a valid `traceparent`, or without
 /// a span exporter, nothing happens: a broken header never fails a call.
 pub fn adopt(span: &Span, headers: &HeaderMap) {
-    if !headers.contains_key(TRACEPARENT) || span.is_disabled() {
+    if span.is_disabled() || received(headers).is_none() {
         return;
     }
     let parent = TraceContextPropagator::new().extract(&Reader(headers));
-    if parent.span().span_context().is_valid() {
-        // The one error says that no exporter is installed; then there is no trace to join.
-        let _ = span.set_parent(parent);
-    }
+    // The one error says that no exporter is installed; then there is no trace to join.
+    let _ = span.set_parent(parent);
 }
 
 /// Writes `span` into `headers` as the caller. Returns whether it did: without a span exporter there
@@ -63,20 +64,33 @@ pub fn inject(span: &Span, headers: &mut HeaderMap) -> bool {
     true
 }
 
-/// Returns the request's `traceparent` when its form is right (version 00 as in W3C Trace Context,
-/// section 3.2), to be forwarded as it came.
+/// Returns the request's `traceparent` when its form is right (W3C Trace Context, section 3.2), to be
+/// forwarded as it came. The check is ours: the propagator takes fields of any length.
 #[must_use]
 pub fn received(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(TRACEPARENT)?;
-    if value.len() > TRACEPARENT_BYTES_MAX {
-        return None;
-    }
-    let parent = TraceContextPropagator::new().extract(&Reader(headers));
-    parent
-        .span()
-        .span_context()
-        .is_valid()
-        .then(|| value.clone())
+    let text = value
+        .to_str()
+        .ok()
+        .filter(|text| text.len() <= HEADER_BYTES_MAX)?;
+    let fields: Vec<&str> = text.split('-').collect();
+    let hex = |field: &str| {
+        field
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let zero = |field: &str| field.bytes().all(|byte| byte == b'0');
+    let formed = fields.len() >= FIELD_LENGTHS.len()
+        && fields
+            .iter()
+            .zip(FIELD_LENGTHS)
+            .all(|(field, length)| field.len() == length && hex(field));
+    let valid = formed
+        && fields[0] != "ff"
+        && (fields[0] != "00" || fields.len() == FIELD_LENGTHS.len())
+        && !zero(fields[1])
+        && !zero(fields[2]);
+    valid.then(|| value.clone())
 }
 
 #[cfg(test)]
@@ -95,7 +109,18 @@ mod tests {
     fn a_traceparent_of_the_right_form_is_forwarded_and_others_are_not() {
         assert_eq!(received(&headers(EXAMPLE)).unwrap(), EXAMPLE);
         let zeros = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        for bad in [zeros, "00-0af7-b7-01", "hello", &"0".repeat(200)] {
+        let longer = format!("{EXAMPLE}-more");
+        let capital = EXAMPLE.to_uppercase();
+        let reserved = EXAMPLE.replacen("00", "ff", 1);
+        for bad in [
+            zeros,
+            "00-0af7-b7-01",
+            "hello",
+            "",
+            &longer,
+            &capital,
+            &reserved,
+        ] {
             assert_eq!(received(&headers(bad)), None, "{bad}");
         }
         assert_eq!(received(&HeaderMap::new()), None);

@@ -98,7 +98,6 @@ impl Metric {
 
     /// Returns a handle to one series of a gauge, for code too hot to look it up each time. Take it
     /// after [`crate::prometheus::install`]: a handle taken before that records nothing.
-    #[must_use]
     pub fn gauge(&self, values: &[&'static str]) -> metrics::Gauge {
         debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
         let key = self.key(values);

@@ -119,8 +119,14 @@ pub const RPC_CLIENT_ENDPOINTS: Metric = Metric {
     labels: &[],
 };
 
-const READER: Label = Label { name: "reader", values: Values::Source };
-const PROJECTION: Label = Label { name: "projection", values: Values::Source };
+const READER: Label = Label {
+    name: "reader",
+    values: Values::Source,
+};
+const PROJECTION: Label = Label {
+    name: "projection",
+    values: Values::Source,
+};
 
 /// How often readers of the log had to connect again.
 pub const LOG_READER_RECONNECTS: Metric = Metric {

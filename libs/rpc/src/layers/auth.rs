@@ -23,7 +23,7 @@ pub(crate) enum Authority {
     /// Everybody is the caller `local`: loopback only.
     Off,
     /// Bearer tokens.
-    Tokens(Verifier),
+    Tokens(Box<Verifier>),
 }
 
 /// Marks a request that came over an in-process connection, which nobody outside can open.

@@ -105,29 +105,25 @@ impl Rule {
     }
 
     fn corrected(&self, status: &Status) -> Status {
-        let text = status.message();
+        let (code, text) = (status.code(), status.message());
         let undecoded = !self.drained.load(Ordering::Relaxed);
-        match status.code() {
-            Code::Internal
-                if undecoded && text.starts_with("failed to decode Protobuf message") =>
-            {
-                malformed("the request is not a valid message of its type")
-            }
-            Code::Internal if undecoded && text.starts_with("Error decompressing") => {
-                malformed("the request cannot be decompressed")
-            }
-            Code::Internal if text == "Missing request message." => {
-                malformed("the request holds no message")
-            }
-            Code::OutOfRange if undecoded && text.contains("decoded message length too large") => {
-                too_large(self.bytes_max)
-            }
-            Code::ResourceExhausted if undecoded && text.starts_with("Error decompressing") => {
-                too_large(self.bytes_max)
-            }
-            code if !self.ours => rpc_error(code, reason::STANDARD_SERVICE, DOMAIN, text),
+        let says =
+            |blamed: Code, start: &str| undecoded && code == blamed && text.starts_with(start);
+        if says(Code::Internal, "failed to decode Protobuf message") {
+            malformed("the request is not a valid message of its type")
+        } else if says(Code::Internal, "Error decompressing") {
+            malformed("the request cannot be decompressed")
+        } else if code == Code::Internal && text == "Missing request message." {
+            malformed("the request holds no message")
+        } else if says(Code::OutOfRange, "Error, decoded message length too large")
+            || says(Code::ResourceExhausted, "Error decompressing")
+        {
+            too_large(self.bytes_max)
+        } else if self.ours {
             // A handler's bare status keeps its code and text; the reason says that it had none.
-            code => rpc_error(code, reason::INTERNAL, DOMAIN, text),
+            rpc_error(code, reason::INTERNAL, DOMAIN, text)
+        } else {
+            rpc_error(code, reason::STANDARD_SERVICE, DOMAIN, text)
         }
     }
 }

@@ -41,7 +41,6 @@ pub(super) async fn serve(listener: TcpListener) {
     }
 }
 
-#[expect(clippy::unused_async, reason = "hyper's service_fn wants a future")]
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let found = request.method() == Method::GET && request.uri().path() == "/metrics";
     let mut response = Response::new(Full::from(if found {
