@@ -34,7 +34,7 @@ impl ControlWriter {
         })
     }
 
-    /// Returns the sequence that the record will get: the version of the graph after it.
+    /// Returns the sequence that the next record will get: the version of the graph after it.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.end + 1
@@ -46,12 +46,12 @@ impl ControlWriter {
         self.now
     }
 
-    /// Appends the record. The batch is to be published once the transaction has committed.
+    /// Appends a record. The batch is to be published once the transaction has committed.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn append(
-        self,
+        &mut self,
         tx: &mut Tx,
         name: &str,
         payload: &impl Message,
@@ -82,6 +82,7 @@ impl ControlWriter {
             encoded: encoded.into(),
         };
         log::insert(tx, std::slice::from_ref(&batch), self.now.0).await?;
+        self.end = sequence;
         Ok(batch)
     }
 }

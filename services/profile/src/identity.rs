@@ -115,15 +115,16 @@ impl Identity {
         mut tx: Tx,
         slot: Slot,
         response: T,
-        record: Option<StoredBatch>,
+        records: impl IntoIterator<Item = StoredBatch>,
     ) -> Result<T, Error> {
         slot.record(&mut tx, &response.encode_to_vec()).await?;
         tx.commit().await?;
-        if let Some(record) = record {
-            let sequence = record.last_sequence;
+        let mut sequence = 0;
+        for record in records {
+            sequence = record.last_sequence;
             self.hub.publish(record);
-            self.own_view_at(sequence).await;
         }
+        self.own_view_at(sequence).await;
         Ok(response)
     }
 
@@ -169,7 +170,7 @@ impl Identity {
         evidence: &str,
         commit: bool,
     ) -> Result<(Option<LinkId>, Linked, Option<StoredBatch>), Error> {
-        let control = ControlWriter::lock(tx, self.clock.now()).await?;
+        let mut control = ControlWriter::lock(tx, self.clock.now()).await?;
         let rows = subject::rows_in(tx, &[left, right]).await?;
         let (left, right) = (living(&rows, left)?, living(&rows, right)?);
         let mut links = link::standing(tx, &left.subject).await?;
@@ -233,7 +234,7 @@ impl Identity {
         link_id: LinkId,
         commit: bool,
     ) -> Result<(Vec<Linked>, Option<StoredBatch>), Error> {
-        let control = ControlWriter::lock(tx, self.clock.now()).await?;
+        let mut control = ControlWriter::lock(tx, self.clock.now()).await?;
         let found = link::find(tx, link_id).await?;
         let side = found
             .filter(|(_, stands)| *stands)
@@ -275,12 +276,12 @@ impl Identity {
     pub async fn set_consent(
         &self,
         tx: &mut Tx,
+        control: &mut ControlWriter,
         subject_id: SubjectId,
         writes: &[(Purpose, ConsentState)],
         evidence: &str,
         imported: bool,
     ) -> Result<(Registers, Option<StoredBatch>), Error> {
-        let control = ControlWriter::lock(tx, self.clock.now()).await?;
         let members = self.members(tx, subject_id).await?;
         // An import may be refused for one member and not for another: one record per set of changes
         // would be many; instead the record carries what changed for all, and refused ones stay out.
@@ -322,7 +323,7 @@ impl Identity {
         tx: &mut Tx,
         subject_id: SubjectId,
     ) -> Result<(Receipt, Option<StoredBatch>), Error> {
-        let control = ControlWriter::lock(tx, self.clock.now()).await?;
+        let mut control = ControlWriter::lock(tx, self.clock.now()).await?;
         let members = self.members(tx, subject_id).await?;
         let receipt_id = *uuid::Uuid::now_v7().as_bytes();
         let erased_at = control.now();

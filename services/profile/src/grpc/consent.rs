@@ -15,11 +15,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::parse::{EVIDENCE_CHARS_MAX, Fields, REQUEST_ID_CHARS_MAX};
+use crate::control::ControlWriter;
 use crate::error::Error;
 use crate::identity::{Asked, Begun, Identity};
 use crate::store::consent::Registers;
 use crate::store::{consent, link, log, subject};
 
+/// Identifiers of one import.
+const IMPORT_MAX: usize = 200;
 /// Erased subjects of one part of a snapshot.
 const ERASED_PER_PART: u32 = 4_096;
 /// Parts made ahead of a slow reader.
@@ -46,6 +49,14 @@ impl ConsentService for ConsentApi {
         Ok(Response::new(
             self.set(&caller, request.into_inner()).await?,
         ))
+    }
+
+    async fn import_consent(
+        &self,
+        request: Request<pb::ImportConsentRequest>,
+    ) -> Result<Response<pb::ImportConsentResponse>, Status> {
+        let caller = Caller::of(&request);
+        Ok(Response::new(self.import(&caller, request.into_inner()).await?))
     }
 
     async fn get_consent(
@@ -100,15 +111,61 @@ impl ConsentApi {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
+        let mut control = ControlWriter::lock(&mut tx, self.identity.clock.now()).await?;
         let (registers, record) = self
             .identity
-            .set_consent(&mut tx, subject_id, &writes, &raw.evidence, raw.imported)
+            .set_consent(&mut tx, &mut control, subject_id, &writes, &raw.evidence, raw.imported)
             .await?;
         let response = pb::SetConsentResponse {
             registers: to_wire(registers),
             control_sequence: record.as_ref().map_or(0, |record| record.last_sequence),
         };
         self.identity.finish(tx, slot, response, record).await
+    }
+
+    async fn import(
+        &self,
+        caller: &Caller,
+        raw: pb::ImportConsentRequest,
+    ) -> Result<pb::ImportConsentResponse, Error> {
+        let mut fields = Fields::default();
+        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        if raw.identifiers.is_empty() || raw.identifiers.len() > IMPORT_MAX {
+            fields.refuse("identifiers", format!("must have 1 to {IMPORT_MAX} entries"));
+        }
+        let identifiers = raw.identifiers.iter().take(IMPORT_MAX).enumerate();
+        let identifiers: Vec<_> = identifiers
+            .filter_map(|(index, one)| fields.identifier(&format!("identifiers[{index}]"), Some(one)))
+            .collect();
+        let writes = parse_registers(&raw.registers, &mut fields);
+        fields.text("evidence", &raw.evidence, EVIDENCE_CHARS_MAX);
+        let (identifiers, writes) = fields.finish((identifiers, writes))?;
+        let subjects = self.identity.subjects.resolve(&identifiers).await?;
+        let body = raw.encode_to_vec();
+        let asked = Asked {
+            caller: &caller.name,
+            method: "ImportConsent",
+            request_id: &raw.request_id,
+            body: &body,
+        };
+        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+            Begun::New(tx, slot) => (tx, slot),
+            Begun::Done(response) => return Ok(response),
+        };
+        let mut control = ControlWriter::lock(&mut tx, self.identity.clock.now()).await?;
+        let mut records = Vec::new();
+        for subject in &subjects {
+            let (_, record) = self
+                .identity
+                .set_consent(&mut tx, &mut control, subject.subject_id, &writes, &raw.evidence, true)
+                .await?;
+            records.extend(record);
+        }
+        let response = pb::ImportConsentResponse {
+            subject_ids: subjects.iter().map(|subject| subject.subject_id.to_vec()).collect(),
+            control_sequence: records.last().map_or(0, |record| record.last_sequence),
+        };
+        self.identity.finish(tx, slot, response, records).await
     }
 
     async fn registers(&self, subject_id: SubjectId) -> Result<Registers, Error> {
