@@ -24,7 +24,7 @@ impl CategoryIdx {
     }
 }
 
-/// What filters and ranking need of one item, in 24 bytes.
+/// What filters and ranking need of one item, in 32 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) price: Option<Micros>,
