@@ -57,12 +57,14 @@ pub struct CampaignReport {
     pub people_clicked: u64,
     /// People who converted.
     pub people_converted: u64,
-    /// Click-through rate: people who clicked among people reached; `None` if nobody was reached.
+    /// Click-through rate, clicks per impression; `None` without impressions.
     pub ctr: Option<Rate>,
-    /// Conversion rate: people who converted among people who clicked; `None` without clicks.
+    /// Conversion rate, conversions per click; `None` without clicks.
     pub cvr: Option<Rate>,
-    /// Clicks per impression in millionths; `None` without impressions. May exceed one whole.
-    pub clicks_per_impression_ppm: Option<i64>,
+    /// People who clicked among people reached; `None` if nobody was reached.
+    pub people_ctr: Option<Rate>,
+    /// People who clicked and converted among people who clicked; `None` without clicks.
+    pub people_cvr: Option<Rate>,
     /// Return on investment `(revenue - cost) / cost` in millionths; `None` without cost.
     pub roi_ppm: Option<i64>,
     /// Return on ad spend `revenue / cost` in millionths; `None` without cost.
@@ -76,10 +78,10 @@ pub struct CampaignReport {
 /// Computes a campaign's measures over people, each given by the folded activity of all their
 /// subjects.
 ///
-/// Rates with an interval count people, not events: the clicks of one eager person are not
-/// independent trials, and Wilson's interval would be too narrow for them. A person who clicked
-/// without a recorded impression counts as reached, one who converted without a click counts in
-/// `people_converted` but not in the conversion rate, so no rate exceeds 1.
+/// The clicks of one eager person are not independent trials, so the interval of `ctr` is too
+/// narrow where few people make most of them; that of `people_ctr` is right. No rate exceeds 1:
+/// clicks beyond the impressions, and conversions beyond the clicks, stay in the totals only, and
+/// a person who clicked without a recorded impression counts as reached.
 pub fn report<'a>(people: impl IntoIterator<Item = &'a CampaignActivity>) -> CampaignReport {
     let mut totals = CampaignActivity::default();
     let (mut reached, mut clicked, mut converted, mut clicked_and_converted) = (0u64, 0, 0, 0);
@@ -97,9 +99,10 @@ pub fn report<'a>(people: impl IntoIterator<Item = &'a CampaignActivity>) -> Cam
         people_reached: reached,
         people_clicked: clicked,
         people_converted: converted,
-        ctr: rate(clicked, reached),
-        cvr: rate(clicked_and_converted, clicked),
-        clicks_per_impression_ppm: ratio(i128::from(totals.clicks) * WHOLE, totals.impressions),
+        ctr: rate(totals.clicks, totals.impressions),
+        cvr: rate(totals.conversions, totals.clicks),
+        people_ctr: rate(clicked, reached),
+        people_cvr: rate(clicked_and_converted, clicked),
         roi_ppm: paid.then(|| divide((revenue - cost) * WHOLE, cost)),
         roas_ppm: paid.then(|| divide(revenue * WHOLE, cost)),
         cost_per_click: ratio(cost, totals.clicks).map(Micros),
@@ -109,6 +112,7 @@ pub fn report<'a>(people: impl IntoIterator<Item = &'a CampaignActivity>) -> Cam
 
 fn rate(successes: u64, trials: u64) -> Option<Rate> {
     let interval = wilson(successes, trials, 0.95)?;
+    let successes = successes.min(trials);
     Some(Rate {
         value: successes as f64 / trials as f64,
         interval,
@@ -165,9 +169,10 @@ mod tests {
             ),
             (4, 2, 2)
         );
-        assert_eq!(found.ctr.unwrap().value, 0.5);
-        assert_eq!(found.cvr.unwrap().value, 0.5); // of the two who clicked, one converted
-        assert_eq!(found.clicks_per_impression_ppm, Some(300_000));
+        assert_eq!(found.ctr.unwrap().value, 0.3); // 3 of 10
+        assert_eq!(found.cvr.unwrap().value, 2.0 / 3.0);
+        assert_eq!(found.people_ctr.unwrap().value, 0.5);
+        assert_eq!(found.people_cvr.unwrap().value, 0.5); // of the two who clicked, one converted
         assert_eq!(found.totals.cost, Micros(15_000));
         assert_eq!(found.roas_ppm, Some(1_666_666_667)); // 25 / 0.015
         assert_eq!(found.roi_ppm, Some(1_665_666_667));
@@ -197,10 +202,13 @@ mod tests {
             (laptop, activity(1, 1, 1, 7)),
         ];
         let apart = by_person(states, |subject| subject);
-        assert_eq!(report(apart.values()).ctr.unwrap().value, 0.5);
+        assert_eq!(report(apart.values()).people_ctr.unwrap().value, 0.5);
         let linked = by_person(states, |_| phone);
         let found = report(linked.values());
-        assert_eq!((found.people_reached, found.ctr.unwrap().value), (1, 1.0));
+        assert_eq!(
+            (found.people_reached, found.people_ctr.unwrap().value),
+            (1, 1.0)
+        );
         assert_eq!(found.totals, report(apart.values()).totals);
     }
 
@@ -221,7 +229,7 @@ mod tests {
             let (left, right) = states.split_at(states.len() / 2);
             prop_assert_eq!(fold(&[fold(left), fold(right)]), fold(&states));
             let found = report(&states);
-            for rate in [found.ctr, found.cvr].into_iter().flatten() {
+            for rate in [found.ctr, found.cvr, found.people_ctr, found.people_cvr].into_iter().flatten() {
                 prop_assert!((0.0..=1.0).contains(&rate.value) && rate.interval.contains(rate.value));
             }
         }

@@ -16,10 +16,7 @@ mod srm;
 pub use analysis::{
     AnalysisError, Arm, ArmAnalysis, MetricKind, Question, SRM_ALARM, Verdict, Warning, analyse,
 };
-pub use assignment::{
-    Allocation, AllocationError, KEY_BYTES_MAX, TRAFFIC_WHOLE, VARIANTS_MAX, Variant, WEIGHT_MAX,
-    assign,
-};
+pub use assignment::{Allocation, AllocationError, KEY_CHARS_MAX, VARIANTS_MAX, Variant, assign};
 pub use bayes::{beta_binomial_beats, normal_beats};
 pub use correction::{benjamini_hochberg, holm};
 pub use cuped::{Cuped, cuped};

@@ -6,3 +6,4 @@ pub mod attribution;
 pub mod campaign;
 pub mod experiment;
 pub mod fold;
+pub mod report;
