@@ -15,6 +15,7 @@ use tonic::service::Routes;
 pub(crate) mod admission;
 pub(crate) mod auth;
 pub(crate) mod deadline;
+pub(crate) mod ending;
 pub(crate) mod metrics;
 pub(crate) mod statuses;
 pub(crate) mod trace;

@@ -139,7 +139,7 @@ impl Server {
         let (health, health_server) = Health::new(&self.services);
         let mut routes = self.routes.add_service(health_server);
         if self.config.reflection {
-            routes = crate::reflection::add(routes)?;
+            routes = crate::reflection::add(routes, &self.services)?;
         }
         let drain = CancellationToken::new();
         let (calls_max, streams_max) = (self.config.calls_max, self.config.streams_max);

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
@@ -188,8 +189,9 @@ impl Verifier {
         })
     }
 
-    /// Returns who a token speaks for. A remembered token costs one lookup, a new one a signature.
-    pub(crate) fn verify(&self, token: &str) -> Result<Caller, Refusal> {
+    /// Returns who a token speaks for, and for how long yet. A remembered token costs one lookup, a new
+    /// one a signature.
+    pub(crate) fn verify(&self, token: &str) -> Result<(Caller, Duration), Refusal> {
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             return Err(Refusal::Invalid);
         }
@@ -202,13 +204,15 @@ impl Verifier {
             }
         };
         let now_s = self.clock.now().0.div_euclid(1_000);
-        if now_s > verified.until_s.saturating_add(LEEWAY_S) {
-            return Err(Refusal::Expired);
-        }
+        let left_s = verified
+            .until_s
+            .saturating_add(LEEWAY_S)
+            .saturating_sub(now_s);
+        let left_s = u64::try_from(left_s).map_err(|_| Refusal::Expired)?;
         if now_s < verified.from_s.saturating_sub(LEEWAY_S) {
             return Err(Refusal::Invalid);
         }
-        Ok(verified.caller)
+        Ok((verified.caller, Duration::from_secs(left_s)))
     }
 
     fn read(&self, token: &str) -> Result<Verified, Refusal> {
@@ -248,4 +252,115 @@ pub fn sign(claims: &Claims, key: &Secret) -> Result<Secret, KeyError> {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
         .map(Secret::new)
         .map_err(KeyError::NotSigned)
+}
+
+#[cfg(test)]
+mod tests {
+    use rapport_types::{ManualClock, UnixMillis};
+
+    use super::*;
+
+    const SHARED: &str = "0123456789abcdef0123456789abcdef";
+
+    /// The key pair of RFC 8032, section 7.1, test 1; the public half as in RFC 8037, appendix A.2.
+    const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const PRIVATE: [u8; 32] = [
+        0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c,
+        0xc4, 0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae,
+        0x7f, 0x60,
+    ];
+    /// The PKCS #8 frame around an Ed25519 seed (RFC 8410, section 7).
+    const PKCS8: [u8; 16] = [
+        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+    ];
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "rapport".to_owned(),
+            aud: "shop".to_owned(),
+            sub: "ads".to_owned(),
+            exp: 1_000,
+            nbf: Some(500),
+            scope: " read  write ".to_owned(),
+        }
+    }
+
+    fn verifier(key: &Key, clock: &Arc<ManualClock>) -> Verifier {
+        Verifier::new(key, "rapport", "shop", clock.clone()).unwrap()
+    }
+
+    fn at(seconds: i64) -> Arc<ManualClock> {
+        Arc::new(ManualClock::at(UnixMillis(seconds * 1_000)))
+    }
+
+    #[test]
+    fn time_is_checked_at_every_use_with_a_minute_of_leeway() {
+        let clock = at(439);
+        let verifier = verifier(&Key::Hs256(Secret::new(SHARED)), &clock);
+        let token = sign(&claims(), &Secret::new(SHARED)).unwrap();
+        let verify = |now_s: i64| {
+            clock.set(UnixMillis(now_s * 1_000));
+            verifier
+                .verify(token.expose())
+                .map(|(_, left)| left.as_secs())
+        };
+        assert_eq!(
+            verify(439),
+            Err(Refusal::Invalid),
+            "not before 500, less a minute"
+        );
+        assert_eq!(verify(440), Ok(620));
+        assert_eq!(verify(1_060), Ok(0), "the last second");
+        assert_eq!(verify(1_061), Err(Refusal::Expired), "remembered or not");
+    }
+
+    #[test]
+    fn scopes_are_whole_words() {
+        let verifier = verifier(&Key::Hs256(Secret::new(SHARED)), &at(600));
+        let token = sign(&claims(), &Secret::new(SHARED)).unwrap();
+        let (caller, _) = verifier.verify(token.expose()).unwrap();
+        assert_eq!(&*caller.name, "ads");
+        assert!(caller.has_scope("read") && caller.has_scope("write"));
+        assert!(
+            !["rea", "read ", "", "read write"]
+                .iter()
+                .any(|scope| caller.has_scope(scope))
+        );
+    }
+
+    #[test]
+    fn an_ed25519_key_takes_its_own_signature_and_never_a_shared_secret() {
+        let verifier = verifier(&Key::Ed25519(PUBLIC.to_owned()), &at(600));
+        let private = EncodingKey::from_ed_der(&[PKCS8.as_slice(), &PRIVATE].concat());
+        let good =
+            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims(), &private).unwrap();
+        assert!(verifier.verify(&good).is_ok());
+        // The confusion: a token signed with HS256, the public key being the "secret".
+        let confused = sign(&claims(), &Secret::new(PUBLIC)).unwrap();
+        assert_eq!(verifier.verify(confused.expose()), Err(Refusal::Invalid));
+    }
+
+    #[test]
+    fn keys_that_are_none_and_tokens_without_bounds_are_refused() {
+        let clock: Arc<dyn Clock> = at(600);
+        let new = |key: &Key| Verifier::new(key, "i", "a", clock.clone());
+        assert!(matches!(
+            new(&Key::Hs256(Secret::new("short"))),
+            Err(KeyError::TooShort)
+        ));
+        assert!(matches!(
+            new(&Key::Ed25519("%".to_owned())),
+            Err(KeyError::NotAKey(_))
+        ));
+        let verifier = verifier(&Key::Hs256(Secret::new(SHARED)), &at(600));
+        let many = Claims {
+            scope: "s ".repeat(SCOPES_MAX + 1),
+            ..claims()
+        };
+        let many = sign(&many, &Secret::new(SHARED)).unwrap();
+        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
+        for token in [many.expose(), &long, ""] {
+            assert_eq!(verifier.verify(token), Err(Refusal::Invalid));
+        }
+    }
 }

@@ -24,7 +24,8 @@ use crate::client::config::{TokenSource, authorization};
 use crate::client::discover::Endpoints;
 use crate::client::retry::{Budget, Failure, pause_before_retry};
 use crate::jitter;
-use crate::layers::deadline::{ExpiringBody, GRPC_TIMEOUT, timeout_of};
+use crate::layers::deadline::{GRPC_TIMEOUT, timeout_of};
+use crate::layers::ending::EndingBody;
 use crate::status::{DOMAIN, code_name, deadline_exceeded, reason, rpc_error};
 
 /// What the clones of one channel share.
@@ -152,7 +153,7 @@ impl Channel {
         };
         match expires {
             Some(expires) if call.streaming => {
-                response.map(|body| Body::new(ExpiringBody::new(body, expires)))
+                response.map(|body| Body::new(EndingBody::new(body, expires, deadline_exceeded)))
             }
             Some(_) | None => response,
         }

@@ -2,17 +2,21 @@
 //! what it does not name is refused.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response, header};
+use pin_project_lite::pin_project;
 use rapport_telemetry::names::AUTHZ_DENIED;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
 use crate::call::{Call, Target};
 use crate::layers::Answer;
+use crate::layers::ending::EndingBody;
 use crate::status::{DOMAIN, reason, rpc_error};
 use crate::token::Caller;
 use crate::token::{Refusal, Verifier};
@@ -42,30 +46,30 @@ impl<S> Auth<S> {
         Self { inner, authority }
     }
 
-    fn caller<B>(&self, request: &Request<B>) -> Result<Caller, Refused> {
+    /// Returns who calls, and when their token ends, if they have one.
+    fn caller<B>(&self, request: &Request<B>) -> Result<(Caller, Option<Instant>), Refused> {
         let target = request.extensions().get::<Call>().map(|call| call.target);
         let policy = match target {
             Some(Target::Contract(policy)) => policy,
-            Some(Target::Standard) => return Ok(Caller::anonymous()),
+            Some(Target::Standard) => return Ok((Caller::anonymous(), None)),
             Some(Target::Unknown) | None => return Err(Refused::UnknownMethod),
         };
         let verifier = match self.authority.as_ref() {
             Authority::Tokens(verifier) if request.extensions().get::<InProcess>().is_none() => {
                 verifier
             }
-            Authority::Tokens(_) | Authority::Off => return Ok(Caller::local()),
+            Authority::Tokens(_) | Authority::Off => return Ok((Caller::local(), None)),
         };
         let value = request
             .headers()
             .get(header::AUTHORIZATION)
             .ok_or(Refused::NoToken)?;
         let token = bearer(value.as_bytes()).ok_or(Refused::Token(Refusal::Invalid))?;
-        let caller = verifier.verify(token).map_err(Refused::Token)?;
-        if caller.has_scope(policy.scope) {
-            Ok(caller)
-        } else {
-            Err(Refused::Scope(policy.scope))
+        let (caller, left) = verifier.verify(token).map_err(Refused::Token)?;
+        if !caller.has_scope(policy.scope) {
+            return Err(Refused::Scope(policy.scope));
         }
+        Ok((caller, Some(Instant::now() + left)))
     }
 }
 
@@ -127,21 +131,59 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer<S::Future>;
+    type Future = Authorised<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let streaming = request
+            .extensions()
+            .get::<Call>()
+            .is_some_and(|call| call.streaming);
         match self.caller(&request) {
-            Ok(caller) => {
+            Ok((caller, ends)) => {
                 request.extensions_mut().insert(caller);
-                Answer::Below {
+                let answer = Answer::Below {
                     future: self.inner.call(request),
+                };
+                Authorised {
+                    answer,
+                    ends: ends.filter(|_| streaming),
                 }
             }
-            Err(refused) => Answer::refuse(refused.into()),
+            Err(refused) => Authorised {
+                answer: Answer::refuse(refused.into()),
+                ends: None,
+            },
         }
+    }
+}
+
+pin_project! {
+    /// The call's future; a stream ends together with its caller's token.
+    #[derive(Debug)]
+    pub(crate) struct Authorised<F> {
+        #[pin]
+        answer: Answer<F>,
+        ends: Option<Instant>,
+    }
+}
+
+impl<F> Future for Authorised<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(context))?;
+        let expired = || Refused::Token(Refusal::Expired).into();
+        Poll::Ready(Ok(match this.ends {
+            Some(ends) => response.map(|body| Body::new(EndingBody::new(body, *ends, expired))),
+            None => response,
+        }))
     }
 }

@@ -8,15 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
-use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
 use crate::call::{CONTEXT, Call, CallContext, Expires};
+use crate::layers::ending::EndingBody;
 use crate::status::deadline_exceeded;
 
 /// The header in which a caller says how long it will wait.
@@ -134,7 +133,7 @@ where
             };
             // A unary answer is complete here; a stream goes on, and so does its deadline.
             return Poll::Ready(Ok(if *this.streaming {
-                response.map(|body| Body::new(ExpiringBody::new(body, deadline)))
+                response.map(|body| Body::new(EndingBody::new(body, deadline, deadline_exceeded)))
             } else {
                 response
             }));
@@ -146,56 +145,6 @@ where
             return Poll::Ready(Ok(deadline_exceeded().into_http()));
         }
         Poll::Pending
-    }
-}
-
-pin_project! {
-    /// A stream's body that ends with DEADLINE_EXCEEDED when its time is over.
-    pub(crate) struct ExpiringBody {
-        #[pin]
-        inner: Body,
-        #[pin]
-        sleep: Sleep,
-        over: bool,
-    }
-}
-
-impl ExpiringBody {
-    pub(crate) fn new(inner: Body, expires: Instant) -> Self {
-        Self {
-            inner,
-            sleep: sleep_until(expires),
-            over: false,
-        }
-    }
-}
-
-impl http_body::Body for ExpiringBody {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Status>>> {
-        let this = self.project();
-        if *this.over {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(frame) = this.inner.poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        ready!(this.sleep.poll(context));
-        *this.over = true;
-        Poll::Ready(Some(Ok(super::trailers(&deadline_exceeded()))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 

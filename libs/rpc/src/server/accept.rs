@@ -24,6 +24,8 @@ pub(super) struct Acceptor {
     places: Arc<Semaphore>,
     open: metrics::Gauge,
     drain: CancellationToken,
+    /// Ends the connections that did not finish in time.
+    abandon: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -39,6 +41,7 @@ impl Acceptor {
             places: Arc::new(Semaphore::new(config.connections_max)),
             open: RPC_SERVER_CONNECTIONS.gauge(&[]),
             drain,
+            abandon: CancellationToken::new(),
             tasks,
         }
     }
@@ -61,9 +64,11 @@ impl Acceptor {
             // Answers are small and wanted now; a socket that refuses the option still works.
             let _ = socket.set_nodelay(true);
             let (connections, open) = (Arc::clone(&self.connections), self.open.clone());
+            let abandon = self.abandon.clone();
             self.tasks.spawn(async move {
                 open.increment(1.0);
-                connections.serve(socket, Origin::Network).await;
+                let serve = connections.serve(socket, Origin::Network);
+                abandon.run_until_cancelled(serve).await;
                 open.decrement(1.0);
                 drop(place);
             });
@@ -73,18 +78,24 @@ impl Acceptor {
     /// Takes this process's own connections. They need no limit: one per client channel.
     pub(super) async fn in_process(self, mut incoming: Incoming) {
         while let Some(stream) = incoming.next().await {
-            let connections = Arc::clone(&self.connections);
-            self.tasks
-                .spawn(async move { connections.serve(stream, Origin::InProcess).await });
+            let (connections, abandon) = (Arc::clone(&self.connections), self.abandon.clone());
+            self.tasks.spawn(async move {
+                let serve = connections.serve(stream, Origin::InProcess);
+                abandon.run_until_cancelled(serve).await;
+            });
         }
     }
 
-    /// Asks every connection to finish and waits `longest`; returns whether all did.
+    /// Asks every connection to finish and waits `longest`; returns whether all did. Those that did not
+    /// are closed, so that no handler runs beside the hooks.
     pub(super) async fn drain(&self, longest: Duration) -> bool {
         self.drain.cancel();
         self.tasks.close();
-        tokio::time::timeout(longest, self.tasks.wait())
+        let finished = tokio::time::timeout(longest, self.tasks.wait())
             .await
-            .is_ok()
+            .is_ok();
+        self.abandon.cancel();
+        self.tasks.wait().await;
+        finished
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::support::{READ, call, client, echo, run, server, spawn};
+use crate::support::{ONCE, READ, call, client, echo, run, server, spawn};
 
 async fn attacker(
     address: std::net::SocketAddr,
@@ -112,4 +112,23 @@ async fn a_header_list_beyond_the_limit_is_refused() {
         Err(_) => true,
     };
     assert!(refused);
+}
+
+#[tokio::test]
+async fn an_old_connection_is_replaced_without_losing_a_call() {
+    let connection_age_max = Duration::from_millis(20);
+    let config = ServeConfig {
+        connection_age_max,
+        ..ServeConfig::local_test()
+    };
+    let server = run(server(config, echo()));
+    let (_sender, idle) = attacker(server.address).await;
+    let channel = client(&server);
+    // The idle connection is asked to go after 18 to 22 ms; until then, and a while longer, all is well.
+    let mut calls = 0;
+    while !idle.is_finished() || calls < 300 {
+        call(channel.clone(), ONCE, "x").await.unwrap();
+        calls += 1;
+    }
+    idle.await.unwrap().expect("a GOAWAY without an error");
 }

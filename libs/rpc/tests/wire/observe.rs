@@ -6,7 +6,9 @@ use rapport_telemetry::names::of_sample;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{READ, Raw, call, client, echo, frame, run, server, spawn, tiny};
+use tonic::{Code, Status};
+
+use crate::support::{READ, Raw, Running, call, client, echo, frame, run, server, spawn, tiny};
 
 #[tokio::test]
 async fn a_scrape_shows_listed_metrics_only_and_no_raw_input() {
@@ -69,4 +71,68 @@ async fn a_callers_trace_goes_on_to_the_next_service() {
     let mut raw = Raw::connect(root.address).await;
     raw.post(READ, &[("traceparent", TRACE)], &frame(&[])).await;
     assert_eq!(seen.recv().await.unwrap(), TRACE);
+}
+
+#[tokio::test]
+async fn reflection_names_what_is_served_and_can_be_turned_off() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, ServiceResponse};
+    async fn ask(running: &Running, question: MessageRequest) -> Result<MessageResponse, Status> {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(question),
+        };
+        let mut client = ServerReflectionClient::new(client(running));
+        let mut answers = client
+            .server_reflection_info(tokio_stream::once(request))
+            .await?
+            .into_inner();
+        Ok(answers.message().await?.unwrap().message_response.unwrap())
+    }
+    let on = spawn(echo());
+    let listed = ask(&on, MessageRequest::ListServices(String::new()))
+        .await
+        .unwrap();
+    let MessageResponse::ListServicesResponse(listed) = listed else {
+        panic!("{listed:?}")
+    };
+    let mut names: Vec<_> = listed
+        .service
+        .into_iter()
+        .map(|ServiceResponse { name }| name)
+        .collect();
+    names.sort();
+    let own = "rapport.test.v1.Tiny";
+    assert_eq!(
+        names,
+        [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            own
+        ]
+    );
+    for symbol in [
+        "google.rpc.ErrorInfo",
+        "grpc.health.v1.Health",
+        "rapport.type.v1.Money",
+    ] {
+        let found = ask(&on, MessageRequest::FileContainingSymbol(symbol.to_owned()))
+            .await
+            .unwrap();
+        assert!(
+            matches!(found, MessageResponse::FileDescriptorResponse(_)),
+            "{symbol}: {found:?}"
+        );
+    }
+    let off = ServeConfig {
+        reflection: false,
+        ..ServeConfig::local_test()
+    };
+    let off = run(server(off, echo()));
+    let refused = ask(&off, MessageRequest::ListServices(String::new()))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
 }

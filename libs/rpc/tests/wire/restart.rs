@@ -7,24 +7,30 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rapport_rpc::{Channel, ServeConfig, connect};
+use tokio::sync::Notify;
 use tonic::transport::Endpoint;
 
-use crate::support::{ONCE, Running, call, client_config, echo, run, server};
+use crate::support::{ONCE, Running, call, client_config, run, server, tiny};
 
 const CALLERS: usize = 16;
 
 /// How long clients have to look elsewhere: many times what the watcher needs.
 const DRAIN_WAIT: Duration = Duration::from_millis(300);
 
-fn start(listen: SocketAddr, drain_wait: Duration) -> Running {
-    run(server(
-        ServeConfig {
-            listen,
-            drain_wait,
-            ..ServeConfig::local_test()
-        },
-        echo(),
-    ))
+/// Starts a server that answers what it is asked; the second value resolves at its first call.
+fn start(listen: SocketAddr, drain_wait: Duration) -> (Running, Arc<Notify>) {
+    let used = Arc::new(Notify::new());
+    let notify = Arc::clone(&used);
+    let routes = tiny(move |_, request| {
+        notify.notify_one();
+        async move { Ok(request.into_inner()) }
+    });
+    let config = ServeConfig {
+        listen,
+        drain_wait,
+        ..ServeConfig::local_test()
+    };
+    (run(server(config, routes)), used)
 }
 
 fn any_port() -> SocketAddr {
@@ -76,9 +82,10 @@ where
         let address = old.address;
         old.stop().await;
         count.more(100).await;
-        running.push(start(address, drain_wait));
+        let (new, used) = start(address, drain_wait);
+        running.push(new);
         // The new server must be in use before the other one goes.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        used.notified().await;
         count.more(100).await;
     }
     count.done.store(true, Ordering::SeqCst);
@@ -93,7 +100,10 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_no_call() {
-    let servers = [start(any_port(), DRAIN_WAIT), start(any_port(), DRAIN_WAIT)];
+    let servers = [
+        start(any_port(), DRAIN_WAIT).0,
+        start(any_port(), DRAIN_WAIT).0,
+    ];
     let urls = servers
         .iter()
         .map(Running::url)
@@ -119,8 +129,8 @@ async fn a_rolling_restart_loses_no_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_watcher_and_the_wait_the_same_restart_loses_calls() {
     let servers = [
-        start(any_port(), Duration::ZERO),
-        start(any_port(), Duration::ZERO),
+        start(any_port(), Duration::ZERO).0,
+        start(any_port(), Duration::ZERO).0,
     ];
     let endpoints: Vec<_> = servers
         .iter()
