@@ -36,6 +36,11 @@ impl Backoff {
         doubled.min(self.max).mul_f64(self.rng.range(0.5, 1.0))
     }
 
+    /// Returns whether the last thing tried failed.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.attempt > 0
+    }
+
     /// Starts again from the first wait: something worked.
     pub(crate) fn reset(&mut self) {
         self.attempt = 0;

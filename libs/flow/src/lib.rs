@@ -18,11 +18,12 @@ pub use people::{
     Consent, ControlChange, ControlError, Members, People, PersonView, STALE_AFTER, Snapshot,
 };
 pub use projection::{
-    DecodeError, KEYS_MAX, PartitionChange, Progress, Projection, ProjectionRunner, RunError,
-    RunnerConfig, Running, SqlStates, StateChange, StateError, StateStore, States, TABLES_POSTGRES,
-    TABLES_SQLITE, replay,
+    CacheStates, DecodeError, KEYS_MAX, PartitionChange, Progress, Projection, ProjectionRunner,
+    RunError, RunnerConfig, Running, SqlStates, StateChange, StateError, StateStore, States,
+    TABLES_POSTGRES, TABLES_SQLITE, replay,
 };
 pub use tail::{LogReader, TailError, TailOptions, Tailed};
 
-/// The connection to another service: cheap to clone, connects lazily, reconnects by itself.
-pub type Channel = tonic::transport::Channel;
+/// The connection to another service: cheap to clone, connects lazily, reconnects by itself, carries
+/// the token, the trace and the deadline.
+pub use rapport_rpc::Channel;

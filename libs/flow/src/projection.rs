@@ -3,6 +3,7 @@
 //! A [`ProjectionRunner`] leases partitions, tails them, applies a pure [`Projection`] and writes
 //! state and offset in one transaction fenced by the lease. What an event means is the service's.
 
+mod cache;
 mod progress;
 mod read;
 mod replay;
@@ -20,6 +21,7 @@ use rapport_store::StoreError;
 use rapport_store::lease::{Lease, LeaseError};
 use rapport_types::SubjectId;
 
+pub use cache::CacheStates;
 pub use progress::Progress;
 pub use read::States;
 pub use replay::replay;
@@ -43,7 +45,8 @@ pub trait Projection: Send + Sync + 'static {
     /// The state of one key. Its default is the state before any event.
     type State: Clone + Default + Send + Sync + std::fmt::Debug + 'static;
 
-    /// Adds the keys whose state the event changes. By default the event's subject, if it has one.
+    /// Adds the keys whose state the event changes, 1 to 512 bytes each, at most 20 per event. By
+    /// default the event's subject, if it has one.
     fn keys(&self, event: &EventRecord, keys: &mut Vec<Bytes>) {
         if !event.subject_id.is_empty() {
             keys.push(event.subject_id.clone());
@@ -113,6 +116,9 @@ pub enum StateError {
         #[source]
         source: DecodeError,
     },
+    /// The store cannot list its keys: train from the log or the lake instead.
+    #[error("the states cannot be listed")]
+    NotIterable,
     /// The store failed. The write may or may not have happened.
     #[error("the store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -152,7 +158,8 @@ pub trait StateStore: std::fmt::Debug + Send + Sync + 'static {
         keys: &[Bytes],
     ) -> Result<Vec<Option<Vec<u8>>>, StateError>;
 
-    /// Returns up to `limit` keys after `after` in byte order, with their states.
+    /// Returns up to `limit` keys after `after` in byte order, with their states. A cache answers
+    /// [`StateError::NotIterable`].
     async fn scan(
         &self,
         partition: u32,
@@ -161,7 +168,7 @@ pub trait StateStore: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
 
     /// Writes changes and offsets of some partitions: per partition all or nothing, and nothing
-    /// unless `lease` is still the one and every offset is as expected.
+    /// unless `lease` is still the one and the partition's offset is as expected.
     async fn commit(&self, lease: &Lease, changes: &[PartitionChange]) -> Result<(), StateError>;
 }
 

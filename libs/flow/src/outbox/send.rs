@@ -21,7 +21,7 @@ use crate::backoff::Backoff;
 /// Events in one request.
 const BATCH_EVENTS_MAX: usize = 1_000;
 /// Bytes in one request: half of what the log takes.
-const BATCH_BYTES_MAX: usize = 2 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 2 << 20;
 /// How long the first event of a batch waits for company.
 const BATCH_AFTER: Duration = Duration::from_millis(50);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -188,7 +188,7 @@ fn is_rejected(result: &EventResult) -> bool {
 }
 
 /// Cuts a batch into requests of at most [`BATCH_BYTES_MAX`]; a larger single event goes alone.
-fn split_by_bytes(events: Vec<NewEvent>) -> VecDeque<Vec<NewEvent>> {
+pub(super) fn split_by_bytes(events: Vec<NewEvent>) -> VecDeque<Vec<NewEvent>> {
     let mut requests = VecDeque::new();
     let (mut request, mut bytes) = (Vec::new(), 0);
     for event in events {

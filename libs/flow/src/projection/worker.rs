@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rapport_api::event::v1::EventBatch;
+use rapport_api::event::v1::{EventBatch, EventRecord};
 use rapport_store::lease::{self, Lease, LeaseError};
 use rapport_telemetry::names;
 use tokio::sync::broadcast;
@@ -29,6 +29,11 @@ const AHEAD_MAX: usize = 4;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const PAGE_MAX: u32 = 1_000;
+/// Events applied before looking at the size of the next write.
+const SLICE_MAX: usize = 250;
+/// Changed keys of one partition that ask for a write. With one more slice of 20 keys per event it
+/// stays below the 10,000 that a cache takes at once.
+const DIRTY_MAX: usize = 5_000;
 
 /// How a worker ended without the projection being broken.
 pub(super) enum Ended {
@@ -156,7 +161,7 @@ impl<P: Projection> Worker<P> {
                 );
                 Ok(Ended::Reload(self.lease.clone()))
             }
-            error @ (StateError::Decode { .. } | StateError::Store(_)) => {
+            StateError::Decode { .. } | StateError::NotIterable | StateError::Store(_) => {
                 Err(self.context.states_error(error))
             }
         }
@@ -193,48 +198,80 @@ impl<P: Projection> Worker<P> {
     }
 
     async fn apply(&mut self, batch: &EventBatch) -> Result<(), StateError> {
-        let context = self.context.clone();
-        if !context.resident {
-            self.prefetch(batch).await?;
-        }
-        let Some(cursor) = self.cursors.get_mut(&batch.partition) else {
-            return Ok(());
-        };
-        let table = &context.table;
-        table.apply(
-            &context.projection,
-            batch.partition,
-            &batch.events,
-            &mut cursor.dirty,
-        );
-        cursor.applied = batch.last_sequence;
-        let changed = !cursor.dirty.is_empty();
-        self.pending += batch.events.len();
-        context
+        self.context
             .progress
             .set_high_water(batch.partition, batch.high_water);
-        names::PROJECTION_EVENTS.add(batch.events.len() as u64, &[P::NAME]);
-        let wait = if changed {
-            context.config.flush_after
-        } else {
-            OFFSETS_AFTER
-        };
-        self.flush_within(match self.pending >= context.config.flush_events_max {
-            true => Duration::ZERO,
-            false => wait,
-        });
+        let mut slices = batch.events.chunks(SLICE_MAX).peekable();
+        while let Some(events) = slices.next() {
+            if !self.context.resident {
+                self.prefetch(batch.partition, events).await?;
+            }
+            let reached = match (slices.peek(), events.last()) {
+                (Some(_), Some(last)) => last.sequence,
+                _ => batch.last_sequence,
+            };
+            self.apply_slice(batch.partition, events, reached);
+            if !self.context.resident && self.is_flush_full(batch.partition) {
+                self.flush_now().await?;
+            }
+        }
+        // A filter may leave a batch without events: only the offset moves.
+        self.apply_slice(batch.partition, &[], batch.last_sequence);
         Ok(())
     }
 
-    /// Reads the states that a batch needs, however long the store is away.
-    async fn prefetch(&mut self, batch: &EventBatch) -> Result<(), StateError> {
+    fn apply_slice(&mut self, partition: u32, events: &[EventRecord], reached: u64) {
+        let context = self.context.clone();
+        let Some(cursor) = self.cursors.get_mut(&partition) else {
+            return;
+        };
+        context
+            .table
+            .apply(&context.projection, partition, events, &mut cursor.dirty);
+        cursor.applied = reached;
+        let changed = !cursor.dirty.is_empty();
+        self.pending += events.len();
+        names::PROJECTION_EVENTS.add(events.len() as u64, &[P::NAME]);
+        self.flush_within(match self.pending >= context.config.flush_events_max {
+            true => Duration::ZERO,
+            false if changed => context.config.flush_after,
+            false => OFFSETS_AFTER,
+        });
+    }
+
+    /// Returns whether one more slice could pass what a store takes in one write.
+    fn is_flush_full(&self, partition: u32) -> bool {
+        let dirty = self
+            .cursors
+            .get(&partition)
+            .map_or(0, |cursor| cursor.dirty.len());
+        dirty >= DIRTY_MAX || self.pending >= self.context.config.flush_events_max
+    }
+
+    /// Waits for the write on its way, then sends what has changed since.
+    async fn flush_now(&mut self) -> Result<(), StateError> {
+        while self.flush.is_some() {
+            let done = flushed(&mut self.flush).await;
+            self.flushed(done)?;
+            if let (None, Some(at)) = (&self.flush, self.flush_at)
+                && self.backoff.is_waiting()
+            {
+                // The write failed: try again when it is time, and read nothing meanwhile.
+                sleep_until(at).await;
+                self.start_flush();
+            }
+        }
+        self.start_flush();
+        Ok(())
+    }
+
+    /// Reads the states that events need, however long the store is away.
+    async fn prefetch(&mut self, partition: u32, events: &[EventRecord]) -> Result<(), StateError> {
         let context = self.context.clone();
         let mut keys = Vec::new();
-        keys_of(&context.projection, &batch.events, &mut keys);
+        keys_of(&context.projection, events, &mut keys);
         loop {
-            let table = &context.table;
-            let read = prefetch::<P>(&*context.store, table, batch.partition, keys.clone()).await;
-            match read {
+            match prefetch::<P>(&*context.store, &context.table, partition, keys.clone()).await {
                 Err(StateError::Store(why)) => {
                     tracing::warn!(projection = P::NAME, %why, "states cannot be read");
                     sleep(self.backoff.next()).await;
