@@ -1,7 +1,7 @@
 //! A small profile and evaluate on a free port: a log in memory, and the faults that tests ask for.
 #![expect(dead_code, reason = "each test file uses a part")]
 
-pub mod projected;
+pub(crate) mod projected;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -29,7 +29,7 @@ const BATCH_MAX: usize = 7;
 
 /// The log. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Log(Arc<Shared>);
+pub(crate) struct Log(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -48,13 +48,13 @@ struct Shared {
     /// Event ids that the log calls malformed.
     malformed: Mutex<Vec<String>>,
     snapshot: Mutex<VecDeque<GetControlSnapshotResponse>>,
-    pub snapshots: AtomicUsize,
-    pub collects: AtomicUsize,
+    pub(crate) snapshots: AtomicUsize,
+    pub(crate) collects: AtomicUsize,
 }
 
 impl Log {
     /// Starts the server and returns the log with a channel to it.
-    pub async fn serve() -> (Self, Channel) {
+    pub(crate) async fn serve() -> (Self, Channel) {
         let log = Self(Arc::new(Shared {
             partitions: Mutex::new(vec![Vec::new(); PARTITIONS as usize + 1]),
             seen: Mutex::default(),
@@ -83,7 +83,7 @@ impl Log {
     }
 
     /// Appends an event and returns its sequence.
-    pub fn append(&self, mut event: EventRecord) -> u64 {
+    pub(crate) fn append(&self, mut event: EventRecord) -> u64 {
         let sequence = {
             let mut partitions = self.0.partitions.lock().unwrap();
             let partition = &mut partitions[event.partition as usize];
@@ -96,7 +96,7 @@ impl Log {
     }
 
     /// Appends an event of a subject.
-    pub fn append_of(&self, subject: SubjectId, kind: &str, payload: &[u8]) -> u64 {
+    pub(crate) fn append_of(&self, subject: SubjectId, kind: &str, payload: &[u8]) -> u64 {
         self.append(EventRecord {
             partition: subject.partition(),
             r#type: kind.to_owned(),
@@ -107,7 +107,7 @@ impl Log {
     }
 
     /// Appends a control record.
-    pub fn control(&self, kind: &str, message: &impl Message) -> u64 {
+    pub(crate) fn control(&self, kind: &str, message: &impl Message) -> u64 {
         self.append(EventRecord {
             partition: CONTROL_PARTITION,
             r#type: kind.to_owned(),
@@ -117,42 +117,42 @@ impl Log {
     }
 
     /// Returns every event, by partition.
-    pub fn all(&self) -> Vec<EventRecord> {
+    pub(crate) fn all(&self) -> Vec<EventRecord> {
         self.0.partitions.lock().unwrap().concat()
     }
 
     /// Ends every open tail.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.generation.send_modify(|generation| *generation += 1);
     }
 
-    pub fn fail_collects(&self, before: usize, after: usize) {
+    pub(crate) fn fail_collects(&self, before: usize, after: usize) {
         self.0.fail_before.store(before, Ordering::SeqCst);
         self.0.fail_after.store(after, Ordering::SeqCst);
     }
 
-    pub fn skip_one(&self) {
+    pub(crate) fn skip_one(&self) {
         self.0.gap.store(true, Ordering::SeqCst);
     }
 
-    pub fn expire(&self, sequence: u64) {
+    pub(crate) fn expire(&self, sequence: u64) {
         self.0.expired.store(sequence, Ordering::SeqCst);
         self.cut();
     }
 
-    pub fn call_malformed(&self, event_id: &str) {
+    pub(crate) fn call_malformed(&self, event_id: &str) {
         self.0.malformed.lock().unwrap().push(event_id.to_owned());
     }
 
-    pub fn set_snapshot(&self, parts: Vec<GetControlSnapshotResponse>) {
+    pub(crate) fn set_snapshot(&self, parts: Vec<GetControlSnapshotResponse>) {
         *self.0.snapshot.lock().unwrap() = parts.into();
     }
 
-    pub fn snapshots(&self) -> usize {
+    pub(crate) fn snapshots(&self) -> usize {
         self.0.snapshots.load(Ordering::SeqCst)
     }
 
-    pub fn collects(&self) -> usize {
+    pub(crate) fn collects(&self) -> usize {
         self.0.collects.load(Ordering::SeqCst)
     }
 
@@ -269,7 +269,7 @@ impl Log {
     }
 }
 
-pub fn connect(url: &str) -> Channel {
+pub(crate) fn connect(url: &str) -> Channel {
     rapport_rpc::connect(&rapport_rpc::ClientConfig::new(url)).unwrap()
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// `(events, digest)` per subject: a lost, repeated or swapped event changes the digest.
 #[derive(Debug)]
-pub struct Digest<const VERSION: u32>;
+pub(crate) struct Digest<const VERSION: u32>;
 
 impl<const VERSION: u32> Projection for Digest<VERSION> {
     const NAME: &'static str = "digest";
@@ -47,7 +47,7 @@ impl<const VERSION: u32> Projection for Digest<VERSION> {
 type Sorted = Vec<(u32, Vec<u8>, (u64, u64))>;
 
 /// Returns every state that can be read, sorted.
-pub async fn read_all<const V: u32>(states: &States<Digest<V>>) -> Sorted {
+pub(crate) async fn read_all<const V: u32>(states: &States<Digest<V>>) -> Sorted {
     let mut all = Vec::new();
     for partition in 0..PARTITIONS {
         let visit = |key: &[u8], state: &(u64, u64)| all.push((partition, key.to_vec(), *state));
@@ -57,7 +57,7 @@ pub async fn read_all<const V: u32>(states: &States<Digest<V>>) -> Sorted {
 }
 
 /// Returns what a serial replay gives, sorted.
-pub fn truth(events: &[EventRecord]) -> Sorted {
+pub(crate) fn truth(events: &[EventRecord]) -> Sorted {
     let states = replay(&Digest::<1>, events);
     let mut all: Vec<_> = states
         .into_iter()
@@ -68,7 +68,7 @@ pub fn truth(events: &[EventRecord]) -> Sorted {
 }
 
 /// Opens a database with the tables that a projection needs.
-pub async fn open(engine: Engine) -> (TestDb, Db) {
+pub(crate) async fn open(engine: Engine) -> (TestDb, Db) {
     let test = TestDb::create(engine).await;
     let db = test.open().await;
     let tables = match engine {
@@ -85,14 +85,14 @@ pub async fn open(engine: Engine) -> (TestDb, Db) {
 }
 
 /// Takes a lease; the same owner again gets the next epoch.
-pub async fn take_lease(db: &Db) -> Lease {
+pub(crate) async fn take_lease(db: &Db) -> Lease {
     let taken = lease::acquire(db, "test", "owner", UnixMillis(0), 1_000).await;
     taken.unwrap().unwrap()
 }
 
 /// Where the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crash {
+pub(crate) enum Crash {
     /// Before the write.
     Before,
     /// After it, before the answer.
@@ -103,16 +103,16 @@ pub enum Crash {
 
 /// A store under which the process dies in its `at`th write: that write never returns.
 #[derive(Debug)]
-pub struct CrashingStore {
-    pub inner: Arc<dyn StateStore>,
-    pub crash: Crash,
-    pub at: usize,
-    pub writes: AtomicUsize,
-    pub crashed: watch::Sender<bool>,
+pub(crate) struct CrashingStore {
+    pub(crate) inner: Arc<dyn StateStore>,
+    pub(crate) crash: Crash,
+    pub(crate) at: usize,
+    pub(crate) writes: AtomicUsize,
+    pub(crate) crashed: watch::Sender<bool>,
 }
 
 impl CrashingStore {
-    pub fn new(inner: Arc<dyn StateStore>, crash: Crash, at: usize) -> Arc<Self> {
+    pub(crate) fn new(inner: Arc<dyn StateStore>, crash: Crash, at: usize) -> Arc<Self> {
         let (writes, crashed) = (AtomicUsize::new(0), watch::Sender::new(false));
         Arc::new(Self {
             inner,
