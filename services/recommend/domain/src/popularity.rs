@@ -88,6 +88,14 @@ impl Popularity {
         sum.max(0.0)
     }
 
+    /// Returns the counts of an item in thousandths by the start of their bucket, oldest first: for
+    /// adding them to counts of another numbering.
+    pub fn buckets(&self, item: ItemIdx) -> impl Iterator<Item = (UnixMillis, i64)> + '_ {
+        let counts = self.counts.get(item.at()).map_or(&[][..], |counts| counts);
+        let start = |bucket: i64| UnixMillis(bucket.saturating_mul(self.bucket_ms));
+        counts.iter().map(move |(bucket, milli)| (start(*bucket), *milli))
+    }
+
     /// Returns the start of the newest bucket of any item, `None` when nothing was counted.
     #[must_use]
     pub fn newest(&self) -> Option<UnixMillis> {

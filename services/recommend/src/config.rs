@@ -1,0 +1,70 @@
+//! What an operator may set about recommend.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rapport_rpc::{ServeConfig, parse_duration};
+use rapport_store::StoreConfig;
+use rapport_telemetry::TelemetryConfig;
+use rapport_types::Secret;
+
+/// The recommend service: catalogue, timelines, models, what to show now.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "rapport-recommend", version)]
+pub struct Config {
+    /// `postgres://...` or `sqlite://...`. Holds a password, so `Debug` hides it.
+    #[arg(long, env = "RECOMMEND_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Secret,
+    /// Most connections this process may hold. Pods times this must stay under the server's limit.
+    #[arg(long, env = "RECOMMEND_DATABASE_CONNECTIONS_MAX", default_value = "16")]
+    pub database_connections_max: NonZeroU32,
+    /// `redis://...` or `redis-cluster://...` for timelines that all replicas read. Absent: in memory
+    /// on SQLite (one replica), in the database on Postgres.
+    #[arg(long, env = "RECOMMEND_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<Secret>,
+    /// Directory for models. Replicas share it.
+    #[arg(long, env = "RECOMMEND_DATA", default_value = "data/recommend")]
+    pub data: PathBuf,
+    /// Where profile answers.
+    #[arg(
+        long,
+        env = "RECOMMEND_PROFILE_URL",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub profile_url: String,
+    /// Where evaluate answers, for experiments. Absent: nobody is in any.
+    #[arg(long, env = "RECOMMEND_EVALUATE_URL")]
+    pub evaluate_url: Option<String>,
+    /// Age at which the model is trained again when new events came.
+    #[arg(long, env = "RECOMMEND_TRAIN_EVERY", default_value = "10m", value_parser = parse_duration)]
+    pub train_every: Duration,
+    /// Seeds the draws of decision ids, so that a test can repeat an answer. Never in production:
+    /// replicas with one seed draw the same ids.
+    #[arg(long, hide = true)]
+    pub seed: Option<u64>,
+    /// What a server needs.
+    #[command(flatten)]
+    pub serve: ServeConfig,
+    /// Logs, traces, metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Returns how to open the database.
+    #[must_use]
+    pub fn store(&self) -> StoreConfig {
+        StoreConfig {
+            connections_max: self.database_connections_max,
+            ..StoreConfig::new(self.database_url.expose())
+        }
+    }
+
+    /// Returns the URL of Redis; an empty one is none.
+    #[must_use]
+    pub fn redis(&self) -> Option<&str> {
+        let url = self.redis_url.as_ref().map(Secret::expose);
+        url.filter(|url| !url.is_empty())
+    }
+}

@@ -1,0 +1,71 @@
+//! `ModelService`: training and what is loaded.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prost::Message as _;
+use rapport_api::recommend::v1 as pb;
+use rapport_api::recommend::v1::model_service_server::ModelService;
+use rapport_rpc::Caller;
+use ring::digest;
+use tonic::{Request, Response, Status};
+
+use super::parse::Fields;
+use crate::error::Error;
+use crate::serving::Serving;
+use crate::training::{Asked, Trainer, to_wire};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct ModelApi {
+    /// Trains.
+    pub trainer: Trainer,
+    /// What is served.
+    pub serving: Arc<ArcSwap<Serving>>,
+}
+
+#[tonic::async_trait]
+impl ModelService for ModelApi {
+    async fn train_model(
+        &self,
+        request: Request<pb::TrainModelRequest>,
+    ) -> Result<Response<pb::TrainModelResponse>, Status> {
+        let caller = Caller::of(&request);
+        Ok(Response::new(
+            self.train(&caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn get_model(
+        &self,
+        _request: Request<pb::GetModelRequest>,
+    ) -> Result<Response<pb::GetModelResponse>, Status> {
+        let model = self.serving.load().shelf.model.as_ref().map(to_wire);
+        Ok(Response::new(pb::GetModelResponse { model }))
+    }
+}
+
+impl ModelApi {
+    async fn train(
+        &self,
+        caller: &Caller,
+        raw: pb::TrainModelRequest,
+    ) -> Result<pb::TrainModelResponse, Error> {
+        let mut fields = Fields::default();
+        fields.request_id(&raw.request_id);
+        fields.finish(())?;
+        let asked = Asked {
+            caller: caller.name.to_string(),
+            body_hash: digest::digest(&digest::SHA256, &raw.encode_to_vec())
+                .as_ref()
+                .to_vec(),
+            request_id: raw.request_id,
+        };
+        let trainer = self.trainer.clone();
+        // A task of its own: a caller that goes away must not leave a lease and half a training.
+        let training = tokio::spawn(async move { trainer.train(Some(&asked)).await });
+        training
+            .await
+            .map_err(|_panicked| Error::Internal("a training failed"))?
+    }
+}

@@ -1,0 +1,52 @@
+//! The recommend service as a process of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use rapport_recommend::config::Config;
+use rapport_recommend::{Peers, Recommend};
+use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_types::SystemClock;
+use tonic::service::Routes;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "recommend stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-recommend")?;
+    let evaluate = config.evaluate_url.as_deref().map(ClientConfig::new);
+    let peers = Peers {
+        profile: connect(&ClientConfig::new(config.profile_url.as_str()))?,
+        evaluate: evaluate.as_ref().map(connect).transpose()?,
+    };
+    let recommend = Arc::new(Recommend::start(&config, peers, Arc::new(SystemClock)).await?);
+    let mut routes = Routes::builder();
+    recommend.mount(&mut routes);
+    let mut server = Server::new(config.serve, routes.routes(), &Recommend::SERVICES);
+    for (path, bytes) in Recommend::request_limits() {
+        server = server.request_bytes_max(path, bytes);
+    }
+    let (draining, serving) = (Arc::clone(&recommend), Arc::clone(&recommend));
+    server
+        .before_exit("flush decisions, save states", async move {
+            draining.drain().await
+        })
+        .serve(async move {
+            tokio::select! {
+                () = shutdown_signal() => {}
+                () = serving.broken() => {}
+            }
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Training without being asked: the first time after a thousand events, then when the model is old
+//! and something happened since.
+
+use std::time::Duration;
+
+use rapport_flow::Progress;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Trainer;
+use crate::error::Error;
+use crate::refresh::applied;
+
+/// Events before the first model: fewer say nothing.
+const FIRST_EVENTS: u64 = 1_000;
+const CHECK: Duration = Duration::from_secs(1);
+/// The pause after a training that did not come about.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Trains whenever a model is due until `stop` is cancelled. With several replicas the first one
+/// trains, because the age of the newest model is everybody's.
+pub async fn train_for_ever(
+    trainer: Trainer,
+    timelines: Progress,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+    let mut ticks = interval(CHECK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trained_at_event = 0;
+    let mut not_before = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let events = applied(&timelines);
+        let due = match trainer.refresh.served().newest_model {
+            None => events >= FIRST_EVENTS,
+            Some((_, at)) => events > trained_at_event && trainer.clock.now().since(at) >= every_ms,
+        };
+        if !due || Instant::now() < not_before {
+            continue;
+        }
+        let trained = tokio::select! {
+            () = stop.cancelled() => return,
+            trained = trainer.train(None) => trained,
+        };
+        match trained {
+            Ok(_) => trained_at_event = events,
+            Err(error) => {
+                not_before = Instant::now() + PAUSE;
+                match error {
+                    // Another replica is at it, or nobody permits it yet.
+                    Error::TrainingRunning | Error::TrainingEmpty | Error::ConsentViewStale => {
+                        tracing::debug!(why = %error, "no model was trained");
+                    }
+                    error => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "no model was trained"
+                    ),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! From histories to the bytes of a model: pure, and the same bytes for the same histories.
+
+use std::collections::BTreeSet;
+
+use recommend_domain::{
+    BasketModel, BasketOptions, ItemIdx, ItemItemModel, ItemItemOptions, Items, Timeline,
+    TrainedModels,
+};
+
+use super::histories::Histories;
+
+/// Purchases further apart than this are two baskets: an order's lines come at once.
+const BASKET_GAP_MS: i64 = 30 * 60 * 1_000;
+
+/// A model, ready to be saved.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    /// The file.
+    pub(super) file: Vec<u8>,
+    /// Persons with a history.
+    pub(super) persons: usize,
+    /// Items with a neighbour.
+    pub(super) items: usize,
+}
+
+/// Trains on all cores. Ids are numbered in their order and persons come in the order of their
+/// anchors, so that neither arrival nor threads change a byte.
+pub(super) fn fit(histories: Histories) -> Fitted {
+    let ids: BTreeSet<&str> = histories.items.iter().map(|(_, id)| id).collect();
+    let mut items = Items::default();
+    for id in ids {
+        items
+            .intern(id)
+            .expect("the ids come from a table of the same size");
+    }
+    let moved: Vec<ItemIdx> = histories
+        .items
+        .iter()
+        .filter_map(|(_, id)| items.get(id))
+        .collect();
+    let on_order = |list: &mut Vec<ItemIdx>| list.iter_mut().for_each(|at| *at = moved[at.at()]);
+    let mut rows: Vec<Vec<ItemIdx>> = Vec::with_capacity(histories.persons.len());
+    let mut baskets: Vec<Vec<ItemIdx>> = Vec::new();
+    for timeline in histories.persons.values() {
+        let mut row = liked(timeline);
+        on_order(&mut row);
+        rows.push(row);
+        for mut basket in timeline.baskets(BASKET_GAP_MS) {
+            on_order(&mut basket);
+            baskets.push(basket);
+        }
+    }
+    rows.retain(|row| !row.is_empty());
+    let similar = ItemItemModel::train(rows.iter().map(Vec::as_slice), &ItemItemOptions::default());
+    let together = BasketModel::train(baskets.iter().map(Vec::as_slice), &BasketOptions::default());
+    let has_neighbour = |at: &u32| !similar.neighbours(ItemIdx(*at)).is_empty();
+    let with_neighbour = (0..items.len() as u32).filter(has_neighbour).count();
+    let trained = TrainedModels {
+        trained_at: histories.newest,
+        graph_version: histories.graph_version,
+        items,
+        similar,
+        together,
+    };
+    Fitted {
+        file: trained.to_bytes(),
+        persons: rows.len(),
+        items: with_neighbour,
+    }
+}
+
+/// Returns the items that a person is interested in, oldest first.
+fn liked(timeline: &Timeline) -> Vec<ItemIdx> {
+    let history = timeline.history();
+    let lines = history.iter().rev();
+    lines
+        .filter(|line| !line.is_disliked && line.strength > 0.0)
+        .map(|line| line.item)
+        .collect()
+}

@@ -1,0 +1,231 @@
+//! Training: one at a time across replicas, from histories folded by person, into a file and a row.
+
+mod automatic;
+mod fit;
+mod histories;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use rapport_api::recommend::v1::{Model, TrainModelResponse};
+use rapport_flow::{Channel, People, States};
+use rapport_store::Db;
+use rapport_store::idempotency::{self, Call, Claim};
+use rapport_store::lease::{self, Lease};
+use rapport_store::objects::ObjectStore;
+use rapport_types::Clock;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use automatic::train_for_ever;
+
+use crate::error::Error;
+use crate::projection::Timelines;
+use crate::refresh::{MODELS_KEPT, Refresh};
+use crate::store::model::{self, ModelRow};
+use fit::Fitted;
+
+/// The name of the lease.
+const LEASE: &str = "training";
+/// How long a dead trainer blocks the others.
+const LEASE_TTL_MS: i64 = 60_000;
+const LEASE_RENEW: Duration = Duration::from_secs(20);
+
+/// A call of `TrainModel`, as its idempotency record names it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The authenticated caller.
+    pub caller: String,
+    /// The request's own key.
+    pub request_id: String,
+    /// The hash of the request.
+    pub body_hash: Vec<u8>,
+}
+
+impl Asked {
+    fn call(&self) -> Call<'_> {
+        Call {
+            caller: &self.caller,
+            method: "TrainModel",
+            request_id: &self.request_id,
+            body_hash: &self.body_hash,
+        }
+    }
+}
+
+/// The trainer. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Trainer {
+    /// Rows, leases and idempotency records.
+    pub db: Db,
+    /// The model directory.
+    pub objects: ObjectStore,
+    /// What people did.
+    pub timelines: States<Timelines>,
+    /// The log, for timelines in a store that cannot list them.
+    pub profile: Channel,
+    /// Who is whom and who permits it.
+    pub people: People,
+    /// The time of models and leases.
+    pub clock: Arc<dyn Clock>,
+    /// Names this process in the lease.
+    pub owner: String,
+    /// Serves what was trained.
+    pub refresh: Refresh,
+}
+
+impl Trainer {
+    /// Trains, saves and serves a model; a repeated request gets the answer of the first.
+    ///
+    /// # Errors
+    /// [`Error::TrainingRunning`], [`Error::TrainingEmpty`], [`Error::ConsentViewStale`],
+    /// [`Error::RequestIdReused`], [`Error::Store`], [`Error::Away`]: the served model stays.
+    pub async fn train(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
+        if let Some(done) = self.answered(asked).await? {
+            return Ok(done);
+        }
+        // The owner's name alone would let this process take its own lease twice.
+        let owner = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
+        let now = self.clock.now();
+        let lease = lease::acquire(&self.db, LEASE, &owner, now, LEASE_TTL_MS).await?;
+        let lease = lease.ok_or(Error::TrainingRunning)?;
+        let trained = tokio::select! {
+            trained = self.train_alone(asked) => trained,
+            lost = self.keep(&lease) => Err(lost),
+        };
+        if let Err(error) = lease::release(&self.db, &lease).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a lease runs out by itself"
+            );
+        }
+        trained
+    }
+
+    async fn answered(&self, asked: Option<&Asked>) -> Result<Option<TrainModelResponse>, Error> {
+        let Some(asked) = asked else { return Ok(None) };
+        let mut tx = self.db.begin().await?;
+        let claim = idempotency::claim(&mut tx, &asked.call(), self.clock.now()).await?;
+        // Training takes long: it is claimed again, for good, together with its effect.
+        tx.rollback().await?;
+        match claim {
+            Claim::New(_slot) => Ok(None),
+            Claim::Replay(response) => replay(&response).map(Some),
+        }
+    }
+
+    async fn train_alone(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
+        let histories = self.histories().await?;
+        let graph_version = histories.graph_version;
+        let fitted = tokio::task::spawn_blocking(move || fit::fit(histories)).await;
+        let fitted = fitted.map_err(|_panicked| Error::Internal("a training failed"))?;
+        if fitted.persons == 0 {
+            return Err(Error::TrainingEmpty);
+        }
+        let newest = model::newest(&self.db, 1).await?;
+        let row = ModelRow {
+            version: newest.first().map_or(0, |row| row.version) + 1,
+            trained_at: self.clock.now(),
+            persons: fitted.persons as i64,
+            items: fitted.items as i64,
+            graph_version: graph_version as i64,
+            size_bytes: fitted.file.len() as i64,
+        };
+        self.save(asked, row, fitted).await
+    }
+
+    /// Writes the file, then the row with the idempotency record; a file without row is overwritten.
+    async fn save(
+        &self,
+        asked: Option<&Asked>,
+        row: ModelRow,
+        fitted: Fitted,
+    ) -> Result<TrainModelResponse, Error> {
+        self.objects.put(&row.object(), fitted.file).await?;
+        let response = TrainModelResponse {
+            model: Some(to_wire(&row)),
+        };
+        let forget = row.version - i64::from(MODELS_KEPT);
+        let mut tx = self.db.begin().await?;
+        let slot = match asked {
+            Some(asked) => {
+                match idempotency::claim(&mut tx, &asked.call(), self.clock.now()).await? {
+                    Claim::New(slot) => Some(slot),
+                    Claim::Replay(response) => {
+                        tx.rollback().await?;
+                        return replay(&response);
+                    }
+                }
+            }
+            None => None,
+        };
+        model::insert(&mut tx, &row, forget).await?;
+        if let Some(slot) = slot {
+            slot.record(&mut tx, &response.encode_to_vec()).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(
+            model = row.name(),
+            persons = row.persons,
+            items = row.items,
+            "trained"
+        );
+        if forget > 0 {
+            self.forget(ModelRow {
+                version: forget,
+                ..row
+            })
+            .await;
+        }
+        let is_served = |version: i64| version >= row.version;
+        self.refresh
+            .until(|served| {
+                served
+                    .newest_model
+                    .is_some_and(|(version, _)| is_served(version))
+            })
+            .await;
+        Ok(response)
+    }
+
+    async fn forget(&self, row: ModelRow) {
+        if let Err(error) = self.objects.delete(&row.object()).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "an old model's file stays");
+        }
+    }
+
+    /// Renews the lease until it is lost. Never returns otherwise.
+    async fn keep(&self, lease: &Lease) -> Error {
+        let mut ticks = interval(LEASE_RENEW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match lease::renew(&self.db, lease, self.clock.now(), LEASE_TTL_MS).await {
+                Ok(_renewed) => {}
+                Err(lease::LeaseError::Fenced { .. }) => return Error::TrainingRunning,
+                // Nobody can take it while the database is away.
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "not renewed")
+                }
+            }
+        }
+    }
+}
+
+fn replay(response: &[u8]) -> Result<TrainModelResponse, Error> {
+    TrainModelResponse::decode(response).map_err(|_| Error::Internal("a record is damaged"))
+}
+
+/// Encodes what is known of a model.
+#[must_use]
+pub fn to_wire(row: &ModelRow) -> Model {
+    Model {
+        version: row.name(),
+        trained_at_ms: row.trained_at.0,
+        persons: row.persons as u64,
+        items: row.items as u64,
+        graph_version: row.graph_version as u64,
+        size_bytes: row.size_bytes as u64,
+    }
+}
