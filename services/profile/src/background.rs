@@ -9,7 +9,7 @@ use rapport_api::event::v1::{
 };
 use rapport_flow::{ControlError, People};
 use rapport_store::{Db, StoreError, idempotency};
-use rapport_types::{CONTROL_PARTITION, Clock, SubjectId};
+use rapport_types::{CONTROL_PARTITION, Clock, SubjectId, UnixMillis};
 
 use crate::collector::Collector;
 use crate::error::Error;
@@ -21,8 +21,9 @@ use crate::subjects::Subjects;
 const POLL: Duration = Duration::from_millis(100);
 /// Pause after a failure before trying again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often old dedup entries and idempotency records are deleted.
-const SWEEP: Duration = Duration::from_secs(3_600);
+/// How often a slice of old dedup entries and some idempotency records are deleted: each slice comes
+/// round once in 68 minutes.
+const SWEEP: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// The Postgres channel on which replicas ring each other.
 const CHANNEL: &str = "rapport_log";
@@ -150,35 +151,36 @@ async fn relay_on(collector: &Collector, hub: &Arc<Hub>, db: &Db) -> Result<(), 
     );
     while let Some(item) = tail.next().await? {
         let Some(batch) = item.batch else { continue };
-        for event in &batch.events {
-            collector.relay(event, &subjects_of(event)).await?;
-        }
-        if !batch.events.is_empty() {
+        let records: Vec<_> = batch
+            .events
+            .iter()
+            .map(|event| (event, subjects_of(event)))
+            .collect();
+        if !records.is_empty() {
+            collector.relay(&records).await?;
             log::set_relayed(db, batch.last_sequence).await?;
         }
     }
     Ok(())
 }
 
-/// Deletes what need not be remembered any longer, each hour.
+/// Deletes what need not be remembered any longer, a little each second.
 pub async fn sweep(db: Db, clock: Arc<dyn Clock>) {
+    let mut slice = 0;
     loop {
-        let now = clock.now();
-        if let Err(error) = sweep_once(&db, now.0).await {
+        tokio::time::sleep(SWEEP).await;
+        if let Err(error) = sweep_slice(&db, slice, clock.now()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed");
         }
-        tokio::time::sleep(SWEEP).await;
+        slice = (slice + 1) % log::SLICES;
     }
 }
 
-async fn sweep_once(db: &Db, now_ms: i64) -> Result<(), StoreError> {
-    log::forget_before(db, now_ms / DAY_MS - DEDUP_HORIZON_DAYS - 1).await?;
-    idempotency::sweep(
-        db,
-        rapport_types::UnixMillis(now_ms),
-        idempotency::KEEP_MIN_MS,
-    )
-    .await?;
+async fn sweep_slice(db: &Db, slice: u16, now: UnixMillis) -> Result<(), StoreError> {
+    log::forget_before(db, slice, now.0 / DAY_MS - DEDUP_HORIZON_DAYS - 1).await?;
+    if slice == 0 {
+        idempotency::sweep(db, now, idempotency::KEEP_MIN_MS).await?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,8 @@ use crate::subjects::Subjects;
 /// A claimed time may be this far ahead of ours; more is clamped.
 const AHEAD_MS_MAX: i64 = 5 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Copies of control records in one append.
+const RELAYED_MAX: usize = 2_000;
 /// Before the type of Rapport's own payloads.
 const OWN_TYPES: &str = "rapport.event.v1.";
 
@@ -146,17 +148,17 @@ impl Collector {
             payload: &event.payload,
             personal: &event.personal,
         };
-        let fingerprint = keys.map_or_else(
-            || seal::fingerprint(self.keyring.unkeyed(), &claimed),
-            |keys| keys.fingerprint(&claimed),
-        );
-        let sealed = match (&subject, keys) {
-            (Some(_), _) if event.personal.is_empty() => Vec::new(),
-            (Some(subject), Some(keys)) if self.sealing => {
-                keys.seal(subject, &event.event_id, &event.personal)
-            }
-            (Some(_), Some(_)) => event.personal.clone(),
-            _ => Vec::new(),
+        // An event that may lose its subject must look the same with and without it, or sending it again
+        // after a change of consent would be a conflict.
+        let may_lose_subject = policy
+            .is_some_and(|policy| policy.without_consent == WithoutConsent::StoreWithoutSubject);
+        let fingerprint = match keys {
+            Some(keys) if !may_lose_subject => keys.fingerprint(&claimed),
+            Some(_) | None => seal::fingerprint(self.keyring.unkeyed(), &claimed),
+        };
+        let sealed = match subject.zip(keys) {
+            Some((subject, keys)) => self.sealed(subject, keys, &event),
+            None => Vec::new(),
         };
         let dedup = dedup_key(source, &event.event_id);
         let record = EventRecord {
@@ -177,27 +179,41 @@ impl Collector {
         Ok((Prepared::new(&record, dedup), subject))
     }
 
-    /// Copies a control record into the partition of one of its subjects. Idempotent.
+    fn sealed(&self, subject: SubjectId, keys: &SubjectKeys, event: &NewEvent) -> Vec<u8> {
+        if event.personal.is_empty() || !self.sealing {
+            return event.personal.clone();
+        }
+        keys.seal(&subject, &event.event_id, &event.personal)
+    }
+
+    /// Copies control records into the partitions of their subjects. Idempotent.
     ///
     /// # Errors
-    /// [`Error::Append`].
-    pub async fn relay(&self, record: &EventRecord, subjects: &[SubjectId]) -> Result<(), Error> {
-        let copies = subjects.iter().map(|subject| {
-            let event_id = format!("{}-{subject}", record.event_id);
-            let dedup = dedup_key(&record.source, &event_id);
-            let copy = EventRecord {
-                partition: subject.partition(),
-                event_id,
-                subject_id: subject.to_vec().into(),
-                sequence: 0,
-                received_at_ms: 0,
-                ..record.clone()
-            };
-            Prepared::new(&copy, dedup)
+    /// [`Error::Append`]: some copies may be there; copying again is safe.
+    pub async fn relay(&self, records: &[(&EventRecord, Vec<SubjectId>)]) -> Result<(), Error> {
+        let pairs = records.iter().flat_map(|(record, subjects)| {
+            subjects.iter().map(move |subject| (*record, *subject))
         });
-        self.committer.append(copies.collect()).await?;
+        let copies: Vec<Prepared> = pairs.map(|(record, subject)| copy_of(record, subject)).collect();
+        for copies in copies.chunks(RELAYED_MAX) {
+            self.committer.append(copies.to_vec()).await?;
+        }
         Ok(())
     }
+}
+
+fn copy_of(record: &EventRecord, subject: SubjectId) -> Prepared {
+    let event_id = format!("{}-{subject}", record.event_id);
+    let dedup = dedup_key(&record.source, &event_id);
+    let copy = EventRecord {
+        partition: subject.partition(),
+        event_id,
+        subject_id: subject.to_vec().into(),
+        sequence: 0,
+        received_at_ms: 0,
+        ..record.clone()
+    };
+    Prepared::new(&copy, dedup)
 }
 
 /// Returns the name under which the log stores a type, and its policy if Rapport knows it.

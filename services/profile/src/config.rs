@@ -21,7 +21,7 @@ pub struct Config {
     /// File of the wrapping keys. Losing it is losing every sealed field: keep a copy apart.
     #[arg(long, env = "PROFILE_KEYRING")]
     pub keyring: PathBuf,
-    /// Directory for snapshots of projections.
+    /// Directory for what is rebuilt from the log when it is lost. On SQLite it is locked: one process.
     #[arg(long, env = "PROFILE_DATA", default_value = "data/profile")]
     pub data: PathBuf,
     /// Writers of the event log on Postgres, each owning its share of the partitions.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use profile_domain::{GraphError, LinkId};
+use rapport_flow::StateError;
 use rapport_rpc::status::{self, FieldViolation, RpcError};
 use rapport_store::StoreError;
 use rapport_store::idempotency::IdempotencyError;
@@ -39,6 +40,8 @@ rapport_rpc::reasons! {
     SUBJECT_ERASED,
     /// The event may not be stored without a consent that is missing.
     EVENT_REFUSED,
+    /// Profiles cannot be read now; the same call may succeed later.
+    PROFILES_UNAVAILABLE,
 }
 
 /// How long a caller should wait before it tries an unavailable store again.
@@ -71,6 +74,9 @@ pub enum Error {
     /// The log cannot be read.
     #[error(transparent)]
     Tail(#[from] TailError),
+    /// Profiles cannot be read.
+    #[error("profiles cannot be read")]
+    States(#[from] StateError),
     /// The store failed. `Display` omits the source: nothing leaks.
     #[error("store failed")]
     Store(#[from] StoreError),
@@ -143,6 +149,12 @@ impl From<Error> for Status {
             Error::Append(AppendError::Closed) => {
                 let reason = status::reason::SHUTTING_DOWN;
                 RpcError::new(Code::Unavailable, reason, DOMAIN, message)
+                    .retry_after(RETRY_AFTER)
+                    .into()
+            }
+            Error::States(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "states unreadable");
+                RpcError::new(Code::Unavailable, PROFILES_UNAVAILABLE, DOMAIN, message)
                     .retry_after(RETRY_AFTER)
                     .into()
             }

@@ -16,7 +16,7 @@ use rapport_flow::People;
 use rapport_store::idempotency::{self, Call, Claim, Slot};
 use rapport_store::{Db, Tx};
 use rapport_types::{Clock, ConsentState, Purpose, SubjectId, UnixMillis};
-use ring::digest;
+use ring::hmac;
 
 use crate::control::ControlWriter;
 use crate::error::Error;
@@ -86,7 +86,8 @@ impl Identity {
     /// # Errors
     /// [`Error::RequestIdReused`], [`Error::Store`].
     pub async fn begin<T: Message + Default>(&self, asked: &Asked<'_>) -> Result<Begun<T>, Error> {
-        let body_hash = digest::digest(&digest::SHA256, asked.body);
+        // Keyed: a plain hash of a body with a phone number in it could be searched for.
+        let body_hash = hmac::sign(self.keyring.unkeyed(), asked.body);
         let call = Call {
             caller: asked.caller,
             method: asked.method,
@@ -283,26 +284,22 @@ impl Identity {
         imported: bool,
     ) -> Result<(Registers, Option<StoredBatch>), Error> {
         let members = self.members(tx, subject_id).await?;
-        // An import may be refused for one member and not for another: one record per set of changes
-        // would be many; instead the record carries what changed for all, and refused ones stay out.
+        let before = folded_over(tx, &members).await?;
+        // Somebody who revoked on any device has revoked: then an import writes no member at all, so
+        // that the record can say the same of every one.
+        let refused = |purpose| imported && before.revoked & bit(purpose) != 0;
         let mut changed: Vec<(Purpose, ConsentState)> = Vec::new();
-        let mut folded = Registers::default();
-        for member in &members {
-            for write in writes {
-                let now = control.now();
-                let wrote = consent::write(tx, member, *write, evidence, imported, now).await?;
+        for write in writes.iter().filter(|(purpose, _)| !refused(*purpose)) {
+            let now = control.now();
+            for member in &members {
+                let wrote = consent::write(tx, member, *write, evidence, now).await?;
                 if wrote && !changed.contains(write) {
                     changed.push(*write);
                 }
             }
-            folded = folded.fold(consent::of(tx, member).await?);
-        }
-        if imported {
-            // A revoked member keeps its register, and the view must not be told otherwise.
-            changed.retain(|(purpose, _)| folded.revoked & bit(*purpose) == 0);
         }
         if changed.is_empty() {
-            return Ok((folded, None));
+            return Ok((before, None));
         }
         let record = ConsentChanged {
             subject_ids: members.iter().copied().map(SubjectId::to_vec).collect(),
@@ -311,7 +308,7 @@ impl Identity {
             graph_version: self.people.graph_version(),
         };
         let record = control.append(tx, "consent_changed", &record).await?;
-        Ok((folded, Some(record)))
+        Ok((folded_over(tx, &members).await?, Some(record)))
     }
 
     /// Erases a person; returns the receipt's id, its subjects, its time and its signature.
@@ -334,6 +331,8 @@ impl Identity {
         signed.extend_from_slice(&erased_at.0.to_be_bytes());
         let signature = self.keyring.sign(&signed);
         subject::erase(tx, &members, &receipt_id, &signature, erased_at).await?;
+        link::dissolve(tx, &members, erased_at).await?;
+        consent::forget(tx, &members).await?;
         let record = SubjectsErased {
             subject_ids: members.iter().copied().map(SubjectId::to_vec).collect(),
             graph_version: control.sequence(),
@@ -374,6 +373,15 @@ pub struct Receipt {
     pub erased_at: UnixMillis,
     /// HMAC-SHA256 over id, subjects and time.
     pub signature: [u8; 32],
+}
+
+/// Returns what a person allows by the registers of its members.
+async fn folded_over(tx: &mut Tx, members: &[SubjectId]) -> Result<Registers, Error> {
+    let mut folded = Registers::default();
+    for member in members {
+        folded = folded.fold(consent::of(tx, member).await?);
+    }
+    Ok(folded)
 }
 
 fn living(rows: &[SubjectRow], subject_id: SubjectId) -> Result<Member, Error> {

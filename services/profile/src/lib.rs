@@ -12,153 +12,72 @@ pub mod grpc;
 pub mod identity;
 pub mod keyring;
 pub mod log;
+pub mod profiles;
+pub mod projection;
 pub mod seal;
+mod start;
 pub mod store;
 pub mod subjects;
-
-use std::sync::Arc;
 
 use rapport_api::profile::v1::consent_service_server::ConsentServiceServer;
 use rapport_api::profile::v1::event_service_server::EventServiceServer;
 use rapport_api::profile::v1::key_service_server::KeyServiceServer;
+use rapport_api::profile::v1::profile_service_server::ProfileServiceServer;
 use rapport_api::profile::v1::subject_service_server::SubjectServiceServer;
 use rapport_flow::People;
-use rapport_store::{Db, StoreError};
-use rapport_types::Clock;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::service::RoutesBuilder;
 
-use collector::Collector;
-use config::Config;
 use grpc::consent::ConsentApi;
 use grpc::event::{EventApi, REQUEST_BYTES_MAX};
 use grpc::key::KeyApi;
+use grpc::profile::ProfileApi;
 use grpc::subject::SubjectApi;
 use identity::Identity;
-use keyring::{Keyring, KeyringError};
-use log::{Committer, CommitterOptions, Hub, Protection};
-use subjects::Subjects;
+use profiles::ProfileReader;
+use start::Background;
 
-static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
-static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// Why profile cannot start. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The keyring.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// The database.
-    #[error("profile's database cannot be used: {0}; check PROFILE_DATABASE_URL")]
-    Store(#[from] StoreError),
-    /// The log.
-    #[error("profile's event log cannot be read: {0}")]
-    Log(#[from] error::Error),
-}
+pub use start::{POSTGRES, PROJECTION_SQLITE, SQLITE, StartError};
 
 /// Profile, running: mount it on a server, then drain it.
 #[derive(Debug)]
 pub struct Profile {
     events: EventApi,
     identity: Identity,
-    people: People,
-    _background: Vec<AbortOnDropHandle<()>>,
+    reader: ProfileReader,
+    background: Background,
 }
 
 impl Profile {
     /// Full names of the services, for health. The first stands for the whole.
-    pub const SERVICES: [&'static str; 4] = [
+    pub const SERVICES: [&'static str; 5] = [
+        "rapport.profile.v1.ProfileService",
         "rapport.profile.v1.EventService",
         "rapport.profile.v1.SubjectService",
         "rapport.profile.v1.ConsentService",
         "rapport.profile.v1.KeyService",
     ];
 
-    /// Opens the database and the keyring and starts what runs in the background.
-    ///
-    /// # Errors
-    /// [`StartError`], with what to do.
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let keyring = Arc::new(Keyring::open(&config.keyring)?);
-        let db = Db::open(&config.store()).await?;
-        db.migrate(&POSTGRES, &SQLITE).await?;
-        let hub = Arc::new(Hub::default());
-        for end in store::log::ends(&db).await? {
-            hub.observe(end.partition, end.last_sequence);
-        }
-        let options = CommitterOptions {
-            writers: config.log_writers.get(),
-            protection: Protection {
-                ack_after_commit: config.protects("ack-after-commit"),
-                dedup: config.protects("dedup"),
-            },
-        };
-        let committer = Committer::start(&db, &hub, &clock, options);
-        let subjects = Subjects::new(db.clone(), Arc::clone(&keyring), Arc::clone(&clock));
-        let people = People::new();
-        let identity = Identity {
-            db: db.clone(),
-            hub: Arc::clone(&hub),
-            people: people.clone(),
-            subjects: subjects.clone(),
-            keyring: Arc::clone(&keyring),
-            clock: Arc::clone(&clock),
-        };
-        people
-            .load(grpc::consent::load(&identity).await?)
-            .map_err(|_incomplete| error::Error::Internal("the control snapshot is incomplete"))?;
-        let collector = Collector {
-            subjects: subjects.clone(),
-            people: people.clone(),
-            committer,
-            keyring,
-            clock: Arc::clone(&clock),
-            sealing: config.protects("sealing"),
-        };
-        let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            AbortOnDropHandle::new(tokio::spawn(task))
-        };
-        let background = vec![
-            spawn(Box::pin(background::ring(Arc::clone(&hub), db.clone()))),
-            spawn(Box::pin(background::observe(Arc::clone(&hub), db.clone()))),
-            spawn(Box::pin(background::follow_people(
-                people.clone(),
-                Arc::clone(&hub),
-                db.clone(),
-                subjects,
-            ))),
-            spawn(Box::pin(background::relay(
-                collector.clone(),
-                Arc::clone(&hub),
-                db.clone(),
-            ))),
-            spawn(Box::pin(background::sweep(db.clone(), clock))),
-        ];
-        people.wait_ready().await;
-        Ok(Self {
-            events: EventApi { collector, hub, db },
-            identity,
-            people,
-            _background: background,
-        })
-    }
-
     /// Adds profile's services to a server's routes.
     pub fn mount(&self, routes: &mut RoutesBuilder) {
         let events = EventServiceServer::new(self.events.clone());
+        let identity = || self.identity.clone();
         let keys = KeyApi {
             subjects: self.identity.subjects.clone(),
-            people: self.people.clone(),
+            people: self.identity.people.clone(),
+        };
+        let profiles = ProfileApi {
+            reader: self.reader.clone(),
         };
         routes
             .add_service(events.max_decoding_message_size(REQUEST_BYTES_MAX + 64 * 1024))
             .add_service(SubjectServiceServer::new(SubjectApi {
-                identity: self.identity.clone(),
+                identity: identity(),
             }))
             .add_service(ConsentServiceServer::new(ConsentApi {
-                identity: self.identity.clone(),
+                identity: identity(),
             }))
-            .add_service(KeyServiceServer::new(keys));
+            .add_service(KeyServiceServer::new(keys))
+            .add_service(ProfileServiceServer::new(profiles));
     }
 
     /// Returns the methods that take larger messages than the server's default.
@@ -179,11 +98,18 @@ impl Profile {
     /// Returns this process's view of people.
     #[must_use]
     pub fn people(&self) -> &People {
-        &self.people
+        &self.identity.people
     }
 
-    /// Closes the database after the last call.
+    /// Returns the reader of profiles, and how far they are.
+    #[must_use]
+    pub fn reader(&self) -> &ProfileReader {
+        &self.reader
+    }
+
+    /// Writes what is only in memory and closes the databases: after the last call.
     pub async fn drain(&self) {
+        self.background.stop().await;
         self.identity.db.close().await;
     }
 }

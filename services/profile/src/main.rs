@@ -1,14 +1,18 @@
 //! The profile service as a process of its own.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use rapport_profile::Profile;
 use rapport_profile::config::Config;
-use rapport_rpc::{Server, shutdown_signal};
+use rapport_profile::{Profile, StartError};
+use rapport_rpc::{ClientConfig, Server, connect_in_process, in_process, shutdown_signal};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
+
+/// The exit code of bad settings; other failures are 1.
+const USAGE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,15 +20,21 @@ async fn main() -> ExitCode {
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = %error, "profile stopped");
-            ExitCode::FAILURE
+            // One sentence for whoever started it, log lines or not. Standard error may be closed.
+            let _ = writeln!(std::io::stderr(), "rapport-profile: {error:#}");
+            match error.downcast_ref::<StartError>() {
+                Some(error) if error.is_usage() => ExitCode::from(USAGE),
+                Some(_) | None => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-profile")?;
-    let profile = Arc::new(Profile::start(&config, Arc::new(SystemClock)).await?);
+    let (connector, incoming) = in_process();
+    let own = connect_in_process(&connector, &ClientConfig::new("http://in-process"));
+    let profile = Arc::new(Profile::start(&config, Arc::new(SystemClock), own).await?);
     let mut routes = Routes::builder();
     profile.mount(&mut routes);
     let mut server = Server::new(config.serve, routes.routes(), &Profile::SERVICES);
@@ -33,7 +43,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
     let draining = Arc::clone(&profile);
     server
-        .before_exit("close the database", async move { draining.drain().await })
+        .in_process(incoming)
+        .before_exit("close the databases", async move { draining.drain().await })
         .serve(shutdown_signal())
         .await?;
     Ok(())

@@ -23,6 +23,9 @@ create table link (
     cancelled_at_ms bigint
 ) without rowid;
 
+create index link_by_left on link (left_id);
+create index link_by_right on link (right_id);
+
 -- Which person a linked subject belongs to, by the person's anchor. Single subjects have no row.
 create table member (
     subject_id blob primary key references subject (subject_id),

@@ -4,4 +4,5 @@ pub mod consent;
 pub mod event;
 pub mod key;
 pub mod parse;
+pub mod profile;
 pub mod subject;

@@ -4,6 +4,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use rapport_api::event::v1::{EventBatch, EventRecord};
 
+/// A stored batch takes no further event beyond this size.
+pub const STORED_BYTES_MAX: usize = 1024 * 1024;
+
 /// A committed batch: immutable, shared between every reader.
 #[derive(Debug, Clone)]
 pub struct StoredBatch {

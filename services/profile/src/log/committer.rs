@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use rapport_store::{Db, StoreError};
 use rapport_types::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::dedup::Entry;
-use super::{Appended, Hub, Prepared, StoredBatch};
+use super::{Appended, Hub, Prepared, STORED_BYTES_MAX, StoredBatch};
 use crate::store::log;
 
-/// Requests that may wait for the committer; more are refused, which is back-pressure.
+/// Requests that may wait for one committer; more are refused, which is back-pressure.
 const QUEUE_MAX: usize = 1_024;
+/// Bytes of events that may wait for all committers of a process; more are refused.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A group takes no further request beyond this size, so that one commit stays short.
 const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// Tries of one group when another replica's transaction won.
@@ -72,6 +74,7 @@ struct Request {
 #[derive(Debug, Clone)]
 pub struct Committer {
     queues: Arc<Vec<mpsc::Sender<Request>>>,
+    room: Arc<Semaphore>,
 }
 
 impl Committer {
@@ -100,6 +103,7 @@ impl Committer {
         });
         Self {
             queues: Arc::new(queues.collect()),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
         }
     }
 
@@ -110,6 +114,12 @@ impl Committer {
     /// # Errors
     /// [`AppendError`]; part of the partitions may be stored: send the same events again.
     pub async fn append(&self, events: Vec<Prepared>) -> Result<Vec<Appended>, AppendError> {
+        let bytes: usize = events.iter().map(Prepared::size).sum();
+        // Held until the answer is there. A single request is far below the whole.
+        let _room = self
+            .room
+            .try_acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX))
+            .map_err(|_full| AppendError::Overloaded)?;
         let writers = self.queues.len();
         let mut shares: Vec<(Vec<usize>, Vec<Prepared>)> = vec![Default::default(); writers];
         let total = events.len();
@@ -262,7 +272,7 @@ struct Remembered {
 struct Group {
     received_at_ms: i64,
     ends: HashMap<u32, u64>,
-    batches: BTreeMap<u32, StoredBatchBuilder>,
+    batches: BTreeMap<u32, Vec<StoredBatchBuilder>>,
     seen: Option<HashMap<[u8; 16], Entry>>,
     live: Remembered,
     backfill: Remembered,
@@ -305,16 +315,22 @@ impl Group {
         let end = self.ends.entry(event.partition).or_default();
         *end += 1;
         let sequence = *end;
-        let batch = self
-            .batches
-            .entry(event.partition)
-            .or_insert_with(|| StoredBatchBuilder {
+        let batches = self.batches.entry(event.partition).or_default();
+        let fits = |batch: &StoredBatchBuilder| {
+            batch.encoded.len() + event.size() <= STORED_BYTES_MAX
+        };
+        // A new row when the last is full: a reader's message must not outgrow what its client takes.
+        if !batches.last().is_some_and(fits) {
+            batches.push(StoredBatchBuilder {
                 first_sequence: sequence,
                 last_sequence: sequence,
                 encoded: Vec::new(),
             });
-        batch.last_sequence = sequence;
-        event.write(sequence, self.received_at_ms, &mut batch.encoded);
+        }
+        if let Some(batch) = batches.last_mut() {
+            batch.last_sequence = sequence;
+            event.write(sequence, self.received_at_ms, &mut batch.encoded);
+        }
         if let Some(seen) = &mut self.seen {
             let entry = Entry {
                 fingerprint: event.fingerprint,
@@ -333,17 +349,19 @@ impl Group {
         Appended::Accepted(sequence)
     }
 
-    /// Returns the batches in ascending order of partition.
+    /// Returns the batches in ascending order of partition and sequence.
     fn batches(&mut self) -> Vec<StoredBatch> {
         let built = std::mem::take(&mut self.batches).into_iter();
-        built
-            .map(|(partition, batch)| StoredBatch {
-                partition,
-                first_sequence: batch.first_sequence,
-                last_sequence: batch.last_sequence,
-                encoded: batch.encoded.into(),
-            })
-            .collect()
+        let built = built.flat_map(|(partition, batches)| {
+            batches.into_iter().map(move |batch| (partition, batch))
+        });
+        let stored = built.map(|(partition, batch)| StoredBatch {
+            partition,
+            first_sequence: batch.first_sequence,
+            last_sequence: batch.last_sequence,
+            encoded: batch.encoded.into(),
+        });
+        stored.collect()
     }
 }
 

@@ -55,8 +55,12 @@ impl Hub {
         };
         recent.end.fetch_max(batch.last_sequence, Ordering::AcqRel);
         let mut ring = recent.ring.write().unwrap_or_else(PoisonError::into_inner);
+        // Two writers of the control partition may come here in another order than they committed in.
+        let at = ring
+            .batches
+            .partition_point(|other| other.last_sequence < batch.first_sequence);
         ring.bytes += batch.encoded.len();
-        ring.batches.push_back(Arc::new(batch));
+        ring.batches.insert(at, Arc::new(batch));
         while ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1 {
             if let Some(old) = ring.batches.pop_front() {
                 ring.bytes -= old.encoded.len();
@@ -145,6 +149,18 @@ mod tests {
         );
         assert_eq!(hub.next_after(3, 11).unwrap().last_sequence, 14);
         assert_eq!(hub.end(3), 14);
+    }
+
+    #[test]
+    fn memory_is_in_order_whoever_publishes_first() {
+        let hub = Hub::default();
+        hub.publish(batch(6, 6, 10));
+        hub.publish(batch(7, 7, 10));
+        hub.publish(batch(5, 5, 10));
+        for sequence in 5..=7 {
+            let found = hub.next_after(3, sequence - 1).unwrap();
+            assert_eq!(found.last_sequence, sequence);
+        }
     }
 
     #[test]

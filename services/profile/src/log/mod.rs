@@ -10,7 +10,7 @@ mod hub;
 mod prepared;
 mod tail;
 
-pub use batch::StoredBatch;
+pub use batch::{STORED_BYTES_MAX, StoredBatch};
 pub use committer::{AppendError, Committer, CommitterOptions, Protection};
 pub use dedup::{DEDUP_HORIZON_DAYS, Entry, dedup_key};
 pub use hub::Hub;

@@ -9,13 +9,14 @@ use rapport_store::{Db, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Hub, StoredBatch};
+use super::{Hub, STORED_BYTES_MAX, StoredBatch};
 use crate::store::log;
 
 /// A reader hears from the log at least this often, so that silence means trouble.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A batch sent to a reader takes no further stored batch beyond this size.
-const SEND_BYTES_MAX: usize = 1024 * 1024;
+/// A batch sent to a reader takes no further stored batch beyond this size. One stored batch alone is
+/// at most an event longer: far below the 4 MiB that a gRPC client takes.
+const SEND_BYTES_MAX: usize = STORED_BYTES_MAX;
 
 /// Where a reader stands in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ struct Position {
     /// What the reader was last told; behind the cursor while only filtered events were read.
     told: u64,
     /// Batches read ahead from disk, newest first.
-    ahead: Vec<StoredBatch>,
+    ahead: Vec<Arc<StoredBatch>>,
 }
 
 impl Tail {
@@ -168,10 +169,14 @@ impl Tail {
             }
             idle = 0;
             let batch = self.read(index, end).await?;
+            // On to the next partition only when nothing is read ahead in this one: so a reader far
+            // behind holds one partition's pages in memory, not 64.
+            if self.positions[index].ahead.is_empty() {
+                self.next = index + 1;
+            }
             if batch.events.is_empty() {
                 continue;
             }
-            self.next = index + 1;
             self.positions[index].told = batch.last_sequence;
             let caught_up = self.caught_up();
             self.announced |= caught_up;
@@ -191,9 +196,13 @@ impl Tail {
             partition,
             mut after_sequence,
         } = self.positions[index].cursor;
-        while after_sequence < end && bytes < SEND_BYTES_MAX {
+        while after_sequence < end {
             let batch = self.stored_after(index, after_sequence).await?;
             let batch = batch.ok_or(TailError::Lost(partition, after_sequence + 1))?;
+            if bytes > 0 && bytes + batch.encoded.len() > SEND_BYTES_MAX {
+                self.positions[index].ahead.push(batch);
+                break;
+            }
             bytes += batch.encoded.len();
             let wanted = batch.events()?.into_iter().filter(|event| {
                 event.sequence > after_sequence && self.filter.passes(&event.r#type)
@@ -206,7 +215,8 @@ impl Tail {
             partition,
             last_sequence: after_sequence,
             events,
-            high_water: end,
+            // The disk may be ahead of what this process was told.
+            high_water: end.max(after_sequence),
         })
     }
 
@@ -222,9 +232,9 @@ impl Tail {
             }
             let mut read = log::read_after(&self.db, partition, after_sequence).await?;
             read.reverse();
-            self.positions[index].ahead = read;
+            self.positions[index].ahead = read.into_iter().map(Arc::new).collect();
         }
-        Ok(self.positions[index].ahead.pop().map(Arc::new))
+        Ok(self.positions[index].ahead.pop())
     }
 
     /// Returns progress that the reader was not told of, because the filter passed nothing.

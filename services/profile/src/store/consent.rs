@@ -3,12 +3,12 @@
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx};
 use rapport_types::{ConsentState, Purpose, SubjectId, UnixMillis};
 
-/// An import passes `$6` = 1: then a revocation stays.
 const WRITE: &str = "insert into consent (subject_id, purpose, state, evidence, changed_at_ms)
     values ($1, $2, $3, $4, $5)
     on conflict (subject_id, purpose) do update
     set state = excluded.state, evidence = excluded.evidence, changed_at_ms = excluded.changed_at_ms
-    where consent.state <> excluded.state and not (cast($6 as integer) = 1 and consent.state = 2)";
+    where consent.state <> excluded.state";
+const FORGET: &str = "delete from consent where subject_id = $1";
 const OF: &str = "select purpose, state from consent where subject_id = $1";
 const PAGE: &str = "select subject_id, purpose, state from consent
     where subject_id > $1 order by subject_id, purpose limit $2";
@@ -60,7 +60,6 @@ pub async fn write(
     subject: &SubjectId,
     (purpose, state): (Purpose, ConsentState),
     evidence: &str,
-    imported: bool,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let changed = on_tx!(tx, |conn| {
@@ -68,10 +67,24 @@ pub async fn write(
         let query = query
             .bind(i32::from(purpose as u8))
             .bind(i32::from(state as u8));
-        let query = query.bind(evidence).bind(now.0).bind(i32::from(imported));
+        let query = query.bind(evidence).bind(now.0);
         query.execute(conn).await.map(|done| done.rows_affected())
     })?;
     Ok(changed > 0)
+}
+
+/// Deletes the registers of erased subjects: who is gone allows nothing.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn forget(tx: &mut Tx, subjects: &[SubjectId]) -> Result<(), StoreError> {
+    on_tx!(tx, |conn| {
+        for subject in subjects {
+            let forget = sqlx::query(FORGET).bind(subject.as_bytes().as_slice());
+            forget.execute(&mut *conn).await?;
+        }
+        Ok(())
+    })
 }
 
 /// Returns the registers of one subject, inside a transaction.

@@ -19,6 +19,9 @@ const INSERT: &str = "insert into link (link_id, left_id, right_id, evidence, cr
     values ($1, $2, $3, $4, $5)";
 const CANCEL: &str =
     "update link set cancelled_at_ms = $2 where link_id = $1 and cancelled_at_ms is null";
+/// The evidence may name somebody: an erasure takes it away with the link.
+const DISSOLVE: &str = "update link set evidence = '', cancelled_at_ms = coalesce(cancelled_at_ms, $2)
+    where left_id = $1 or right_id = $1";
 const LEAVE: &str = "delete from member where subject_id = $1";
 const JOIN: &str = "insert into member (subject_id, anchor) values ($1, $2)";
 const MEMBERS: &str = "select m.subject_id, m.anchor, s.created_at_ms from member m
@@ -111,6 +114,26 @@ pub async fn cancel(tx: &mut Tx, link_id: LinkId, now: UnixMillis) -> Result<(),
             .map(|_| ())
     })?;
     Ok(())
+}
+
+/// Takes erased subjects out of the graph, with every link that they ever had.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn dissolve(
+    tx: &mut Tx,
+    subjects: &[SubjectId],
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    on_tx!(tx, |conn| {
+        for subject in subjects {
+            let id = subject.as_bytes().as_slice();
+            sqlx::query(LEAVE).bind(id).execute(&mut *conn).await?;
+            let dissolve = sqlx::query(DISSOLVE).bind(id);
+            dissolve.bind(now.0).execute(&mut *conn).await?;
+        }
+        Ok(())
+    })
 }
 
 /// Writes which persons the subjects of `after` belong to; persons of one leave no row.

@@ -1,5 +1,7 @@
 //! The log's four statements in a transaction, and its reads. Joined with no profile table.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx, on_writer};
 
@@ -38,19 +40,22 @@ const REMEMBER: &str = "with recursive i(n) as (
     insert into log_dedup (dedup_key, entry, received_day)
     select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), cast($4 as bigint) from i";
 
-/// One row per partition. Postgres takes them in one round trip; SQLite has no round trips.
+/// All rows in one statement. Postgres takes arrays; SQLite has none, so there the rows travel as JSON
+/// and their bytes as one blob: every statement is a message to another thread and back.
 const INSERT_POSTGRES: &str =
     "insert into log_batch (partition, first_sequence, last_sequence, events)
     select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bytea[])";
 const INSERT_SQLITE: &str =
     "insert into log_batch (partition, first_sequence, last_sequence, events)
-    values ($1, $2, $3, $4)";
+    select value ->> 0, value ->> 1, value ->> 2, substr($2, value ->> 3, value ->> 4)
+    from json_each($1)";
 const ADVANCE_POSTGRES: &str = "update log_partition p
-    set last_sequence = u.last_sequence, last_received_at_ms = u.received
-    from unnest($1::integer[], $2::bigint[], $3::bigint[]) as u(partition, last_sequence, received)
+    set last_sequence = u.last_sequence, last_received_at_ms = $3
+    from unnest($1::integer[], $2::bigint[]) as u(partition, last_sequence)
     where p.partition = u.partition";
 const ADVANCE_SQLITE: &str = "update log_partition
-    set last_sequence = $2, last_received_at_ms = $3 where partition = $1";
+    set last_sequence = u.value ->> 1, last_received_at_ms = $2
+    from json_each($1) as u where partition = u.value ->> 0";
 
 const ENDS: &str = "select partition, last_sequence, last_received_at_ms from log_partition
     order by partition";
@@ -58,7 +63,11 @@ const READ: &str = "select first_sequence, last_sequence, events from log_batch
     where partition = $1 and first_sequence >= coalesce(
         (select max(first_sequence) from log_batch where partition = $1 and first_sequence <= $2), 0)
     order by first_sequence limit $3";
-const FORGET: &str = "delete from log_dedup where received_day < $1";
+/// One slice of the keys at a time: there is no index by day, which every append would pay for.
+const FORGET: &str = "delete from log_dedup
+    where dedup_key >= $1 and dedup_key < $2 and received_day < $3";
+/// Slices of the keys. One holds 25,000 of a hundred million.
+pub const SLICES: u16 = 4_096;
 
 /// Locks `partitions` until the transaction ends and returns where they end, in ascending order.
 ///
@@ -136,7 +145,8 @@ pub async fn remember(
     Ok(())
 }
 
-/// Inserts `batches` and moves the ends of their partitions, which must be locked.
+/// Inserts `batches`, in ascending order of partition and sequence, and moves the ends of their
+/// partitions, which must be locked.
 ///
 /// # Errors
 /// As [`lock`].
@@ -145,49 +155,55 @@ pub async fn insert(
     batches: &[StoredBatch],
     received_at_ms: i64,
 ) -> Result<(), StoreError> {
+    // The last batch of a partition wins: one row per partition, however many batches it got.
+    let ends: BTreeMap<i32, i64> = batches
+        .iter()
+        .map(|batch| (batch.partition as i32, batch.last_sequence as i64))
+        .collect();
     match tx {
         Tx::Postgres(tx) => {
+            let column = |of: fn(&StoredBatch) -> u64| -> Vec<i64> {
+                batches.iter().map(|batch| of(batch) as i64).collect()
+            };
             let partitions: Vec<i32> = batches.iter().map(|batch| batch.partition as i32).collect();
-            let firsts: Vec<i64> = batches
-                .iter()
-                .map(|batch| batch.first_sequence as i64)
-                .collect();
-            let lasts: Vec<i64> = batches
-                .iter()
-                .map(|batch| batch.last_sequence as i64)
-                .collect();
             let events: Vec<&[u8]> = batches.iter().map(|batch| batch.encoded.as_ref()).collect();
             let insert = sqlx::query(INSERT_POSTGRES)
                 .bind(&partitions)
-                .bind(&firsts)
-                .bind(&lasts);
+                .bind(column(|batch| batch.first_sequence))
+                .bind(column(|batch| batch.last_sequence));
             insert.bind(&events).execute(&mut **tx).await?;
-            let received = vec![received_at_ms; batches.len()];
-            let advance = sqlx::query(ADVANCE_POSTGRES)
-                .bind(&partitions)
-                .bind(&lasts)
-                .bind(&received);
-            advance.execute(&mut **tx).await?;
+            let (partitions, lasts): (Vec<i32>, Vec<i64>) = ends.into_iter().unzip();
+            let advance = sqlx::query(ADVANCE_POSTGRES).bind(&partitions).bind(&lasts);
+            advance.bind(received_at_ms).execute(&mut **tx).await?;
         }
         Tx::Sqlite(tx) => {
-            for batch in batches {
-                let last = batch.last_sequence as i64;
-                let insert = sqlx::query(INSERT_SQLITE).bind(batch.partition as i32);
-                let insert = insert.bind(batch.first_sequence as i64).bind(last);
-                insert
-                    .bind(batch.encoded.as_ref())
-                    .execute(&mut **tx)
-                    .await?;
-                let advance = sqlx::query(ADVANCE_SQLITE).bind(batch.partition as i32);
-                advance
-                    .bind(last)
-                    .bind(received_at_ms)
-                    .execute(&mut **tx)
-                    .await?;
-            }
+            let (rows, events) = packed(batches);
+            let insert = sqlx::query(INSERT_SQLITE).bind(rows).bind(events);
+            insert.execute(&mut **tx).await?;
+            let ends = listed(ends.iter().map(|(partition, last)| format!("[{partition},{last}]")));
+            let advance = sqlx::query(ADVANCE_SQLITE).bind(ends);
+            advance.bind(received_at_ms).execute(&mut **tx).await?;
         }
     }
     Ok(())
+}
+
+/// Returns batches as JSON rows of partition, first, last, place and length, and all their bytes.
+fn packed(batches: &[StoredBatch]) -> (String, Vec<u8>) {
+    let mut events = Vec::with_capacity(batches.iter().map(|batch| batch.encoded.len()).sum());
+    let rows = batches.iter().map(|batch| {
+        // SQL counts from 1.
+        let (place, length) = (events.len() + 1, batch.encoded.len());
+        events.extend_from_slice(&batch.encoded);
+        let (partition, first, last) = (batch.partition, batch.first_sequence, batch.last_sequence);
+        format!("[{partition},{first},{last},{place},{length}]")
+    });
+    (listed(rows), events)
+}
+
+fn listed(rows: impl Iterator<Item = String>) -> String {
+    let rows: Vec<String> = rows.collect();
+    format!("[{}]", rows.join(","))
 }
 
 /// Returns where every partition ends, in ascending order.
@@ -226,17 +242,25 @@ pub async fn read_after(
         .collect())
 }
 
-/// Forgets live events that were received before `day`. Returns how many.
+/// Forgets live events of one slice of the keys, 0 to [`SLICES`], that were received before `day`.
+/// Returns how many.
 ///
 /// # Errors
 /// As [`ends`].
-pub async fn forget_before(db: &Db, day: i64) -> Result<u64, StoreError> {
+pub async fn forget_before(db: &Db, slice: u16, day: i64) -> Result<u64, StoreError> {
+    let border = |slice: u32| {
+        // Keys are uniform hashes: equal ranges of their first four bytes are equal shares.
+        let first = (u64::from(slice) << 32) / u64::from(SLICES);
+        match u32::try_from(first) {
+            Ok(first) => first.to_be_bytes().to_vec(),
+            // Longer than any key, so above all of them.
+            Err(_beyond) => vec![u8::MAX; 17],
+        }
+    };
+    let (from, to) = (border(u32::from(slice)), border(u32::from(slice) + 1));
     Ok(on_writer!(db, |pool| {
-        sqlx::query(FORGET)
-            .bind(day)
-            .execute(pool)
-            .await
-            .map(|done| done.rows_affected())
+        let forget = sqlx::query(FORGET).bind(&from).bind(&to).bind(day);
+        forget.execute(pool).await.map(|done| done.rows_affected())
     })?)
 }
 

@@ -1,0 +1,260 @@
+//! Starting profile: open what it stands on, then set its parts to work, in an order that matters.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rapport_flow::{Channel, People, ProjectionRunner, RunError, RunnerConfig, Running, SqlStates};
+use rapport_store::{Db, StoreConfig, StoreError};
+use rapport_types::Clock;
+use sqlx::migrate::Migrator;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::collector::Collector;
+use crate::config::Config;
+use crate::error::Error;
+use crate::grpc::consent;
+use crate::grpc::event::EventApi;
+use crate::identity::Identity;
+use crate::keyring::{Keyring, KeyringError};
+use crate::log::{Committer, CommitterOptions, Hub, Protection};
+use crate::profiles::ProfileReader;
+use crate::projection::Profiles;
+use crate::subjects::Subjects;
+use crate::{Profile, background, store};
+
+/// Profile's schema on Postgres.
+pub static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// Profile's schema on SQLite.
+pub static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The schema of the projection's own file on SQLite.
+pub static PROJECTION_SQLITE: Migrator = sqlx::migrate!("migrations/sqlite-projection");
+
+/// Why profile cannot start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The keyring.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The database.
+    #[error("profile's database cannot be used: {0}; check PROFILE_DATABASE_URL")]
+    Store(#[from] StoreError),
+    /// The directory.
+    #[error("profile's directory {0} cannot be used: {1}; check PROFILE_DATA")]
+    Data(PathBuf, #[source] std::io::Error),
+    /// Another process.
+    #[error("profile already runs on the directory {0}: stop the other process or set PROFILE_DATA")]
+    Running(PathBuf),
+    /// The log.
+    #[error("profile's event log cannot be read: {0}")]
+    Log(#[from] Error),
+    /// The projection.
+    #[error("profile's projection cannot run: {0}; moving its files in PROFILE_DATA away rebuilds it")]
+    Projection(#[from] RunError),
+}
+
+impl StartError {
+    /// Returns whether the operator's settings are at fault, rather than something that may pass.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Keyring(_) | Self::Data(..) | Self::Store(StoreError::BadUrl(_)) => true,
+            Self::Store(_) | Self::Running(_) | Self::Log(_) | Self::Projection(_) => false,
+        }
+    }
+}
+
+/// What runs beside the requests. Dropping it stops all of it.
+#[derive(Debug)]
+pub(crate) struct Background {
+    stop: CancellationToken,
+    projection: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// The projection's own file on SQLite.
+    projected: Option<Db>,
+    /// Held as long as the process uses the directory; the kernel lets go of it however that ends.
+    _lock: Option<File>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Background {
+    /// Stops the projection once it has written everything.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        if let Some(projection) = self.projection.lock().await.take() {
+            // It reports its own failure.
+            let _ = projection.await;
+        }
+        if let Some(db) = &self.projected {
+            db.close().await;
+        }
+    }
+}
+
+/// Where the projection's states are kept.
+struct Projected {
+    db: Db,
+    /// Whether `db` is a file of its own, with the states in memory.
+    resident: bool,
+    lock: Option<File>,
+}
+
+impl Profile {
+    /// Opens the database and the keyring and starts what runs in the background.
+    ///
+    /// `own` leads to the very server that this will be mounted on: the projection tails the log as
+    /// every other service does. The server may start later.
+    ///
+    /// # Errors
+    /// [`StartError`], with what to do.
+    pub async fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        own: Channel,
+    ) -> Result<Self, StartError> {
+        let keyring = Arc::new(Keyring::open(&config.keyring)?);
+        let db = Db::open(&config.store()).await?;
+        db.migrate(&POSTGRES, &SQLITE).await?;
+        let projected = open_projected(config, &db).await?;
+        let hub = Arc::new(Hub::default());
+        for end in store::log::ends(&db).await? {
+            hub.observe(end.partition, end.last_sequence);
+        }
+        let people = People::new();
+        let identity = Identity {
+            db: db.clone(),
+            hub: Arc::clone(&hub),
+            people: people.clone(),
+            subjects: Subjects::new(db.clone(), Arc::clone(&keyring), Arc::clone(&clock)),
+            keyring,
+            clock,
+        };
+        people
+            .load(consent::load(&identity).await?)
+            .map_err(|_incomplete| Error::Internal("the control snapshot is incomplete"))?;
+        let collector = collector(config, &identity);
+        let tasks = background(&identity, &collector);
+        people.wait_ready().await;
+        let (reader, background) = project(&identity, projected, own, tasks).await?;
+        Ok(Self {
+            events: EventApi { collector, hub, db },
+            identity,
+            reader,
+            background,
+        })
+    }
+}
+
+fn collector(config: &Config, identity: &Identity) -> Collector {
+    let options = CommitterOptions {
+        writers: config.log_writers.get(),
+        protection: Protection {
+            ack_after_commit: config.protects("ack-after-commit"),
+            dedup: config.protects("dedup"),
+        },
+    };
+    Collector {
+        subjects: identity.subjects.clone(),
+        people: identity.people.clone(),
+        committer: Committer::start(&identity.db, &identity.hub, &identity.clock, options),
+        keyring: Arc::clone(&identity.keyring),
+        clock: Arc::clone(&identity.clock),
+        sealing: config.protects("sealing"),
+    }
+}
+
+fn background(identity: &Identity, collector: &Collector) -> Vec<AbortOnDropHandle<()>> {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(task))
+    }
+    let (db, hub) = (|| identity.db.clone(), || Arc::clone(&identity.hub));
+    let (people, subjects) = (identity.people.clone(), identity.subjects.clone());
+    vec![
+        spawn(background::ring(hub(), db())),
+        spawn(background::observe(hub(), db())),
+        spawn(background::follow_people(people, hub(), db(), subjects)),
+        spawn(background::relay(collector.clone(), hub(), db())),
+        spawn(background::sweep(db(), Arc::clone(&identity.clock))),
+    ]
+}
+
+/// Opens where the projection lives: on Postgres beside the log, read by all replicas; on SQLite in a
+/// file of its own, whose writes never wait for the log's and never hold them up.
+async fn open_projected(config: &Config, db: &Db) -> Result<Projected, StartError> {
+    match db {
+        Db::Postgres(_) => Ok(Projected {
+            db: db.clone(),
+            resident: false,
+            lock: None,
+        }),
+        Db::Sqlite(_) => {
+            let lock = lock(&config.data)?;
+            let file = config.data.join("projection.db");
+            let own = Db::open(&StoreConfig::new(format!("sqlite://{}", file.display()))).await?;
+            own.migrate(&POSTGRES, &PROJECTION_SQLITE).await?;
+            Ok(Projected {
+                db: own,
+                resident: true,
+                lock: Some(lock),
+            })
+        }
+    }
+}
+
+/// Takes the directory for this process alone: a second one would project into the same file.
+fn lock(data: &Path) -> Result<File, StartError> {
+    let failed = |error| StartError::Data(data.to_path_buf(), error);
+    std::fs::create_dir_all(data).map_err(failed)?;
+    let lock = File::create(data.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::Running(data.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+async fn project(
+    identity: &Identity,
+    projected: Projected,
+    own: Channel,
+    tasks: Vec<AbortOnDropHandle<()>>,
+) -> Result<(ProfileReader, Background), StartError> {
+    let Projected { db, resident, lock } = projected;
+    let clock = Arc::clone(&identity.clock);
+    let runner = if resident {
+        // The lock says that this process is the only one: it need not wait for a dead one's lease.
+        let config = RunnerConfig::in_memory("only", clock);
+        ProjectionRunner::in_memory(Profiles, db.clone(), own, config)
+    } else {
+        let config = RunnerConfig::stored(uuid::Uuid::now_v7().to_string(), clock);
+        let states = Arc::new(SqlStates::new::<Profiles>(db.clone()));
+        ProjectionRunner::stored(Profiles, states, db.clone(), own, config)
+    };
+    let stop = CancellationToken::new();
+    let runner = runner.with_people(identity.people.clone());
+    let running = runner.start(stop.clone()).await?;
+    let reader = ProfileReader {
+        states: running.states(),
+        progress: running.progress(),
+        people: identity.people.clone(),
+        subjects: identity.subjects.clone(),
+        db: identity.db.clone(),
+        clock: Arc::clone(&identity.clock),
+    };
+    let background = Background {
+        stop,
+        projection: Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(watch(running))))),
+        projected: resident.then_some(db),
+        _lock: lock,
+        _tasks: tasks,
+    };
+    Ok((reader, background))
+}
+
+/// Says so when the projection cannot go on: the log still works, profiles stand still.
+async fn watch(running: Running<Profiles>) {
+    if let Err(error) = running.stopped().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "profiles stand still");
+    }
+}
