@@ -1,0 +1,25 @@
+//! The rules of care: what a message says, what state a case is in, whom it goes to, and how many
+//! people a queue needs.
+//!
+//! Pure: no I/O, no clock (now is an argument), no async. Sealing of message text, the claim that
+//! gives a case to one agent only, and all storage live in the service.
+
+mod agent;
+mod analysis;
+mod case;
+mod intent;
+mod priority;
+pub mod queueing;
+mod routing;
+mod sla;
+
+pub use agent::{Agent, Ineligible, LEVEL_MAX, Presence, TOPIC_RELAX_MS};
+pub use analysis::{Analysis, Evidence, EvidenceSource, MessageModels, analyse};
+pub use case::{CaseEvent, CaseState, ForbiddenMove};
+pub use intent::Intent;
+pub use priority::{AGING_POINTS_PER_MINUTE, BASE_POINTS_MAX, QueuedCase, ValueTier, priority};
+pub use routing::{
+    AGENTS_MAX, Assignment, QUEUE_MAX, QueueReason, RouteDecision, RouteReason, assign_waiting,
+    choose, next_case,
+};
+pub use sla::{ClockState, SlaClock, SlaPolicy};
