@@ -54,11 +54,17 @@ impl Incidence {
 
     /// Groups that hold the item.
     pub(crate) fn item_count(&self, item: usize) -> u32 {
-        (self.item_starts[item + 1] - self.item_starts[item]) as u32
+        self.item_groups(item).len() as u32
     }
 
-    fn group(&self, group: usize) -> &[u32] {
+    /// The items of a group, ascending.
+    pub(crate) fn group(&self, group: usize) -> &[u32] {
         &self.group_items[self.group_starts[group]..self.group_starts[group + 1]]
+    }
+
+    /// The groups of an item, ascending.
+    pub(crate) fn item_groups(&self, item: usize) -> &[u32] {
+        &self.item_groups[self.item_starts[item]..self.item_starts[item + 1]]
     }
 
     /// Computes `finish(item, pairs)` for every item, in item order, where `pairs` holds every other
@@ -99,7 +105,7 @@ impl Incidence {
         pairs: &mut Vec<(u32, f32)>,
     ) {
         pairs.clear();
-        for group in &self.item_groups[self.item_starts[item]..self.item_starts[item + 1]] {
+        for group in self.item_groups(item) {
             let weight = weights[*group as usize];
             for other in self.group(*group as usize) {
                 let sum = &mut sums[*other as usize];

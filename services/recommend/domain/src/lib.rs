@@ -16,6 +16,7 @@ mod popularity;
 mod rank;
 mod reason;
 mod timeline;
+mod user_knn;
 
 pub use baskets::{BASKET_ITEMS_MAX, BasketModel, BasketOptions, PARTNERS_MAX, Partner};
 pub use catalogue::{CATEGORIES_MAX, Catalogue, CategoryIdx};
@@ -42,3 +43,4 @@ pub use timeline::{
     BROWSED_MAX, DEEDS_MAX, HistoryItem, Interaction, Kind, STRENGTH_MAX, Timeline,
     WEIGHT_MAX_MILLI, WEIGHT_ONE_MILLI, order_key,
 };
+pub use user_knn::{USER_NEIGHBOURS_MAX, UserUserModel, UserUserOptions, UserUserScratch};
