@@ -85,6 +85,42 @@ impl LineLedger {
         ))
     }
 
+    /// Extends a lease until `now + ttl_ms` and brings its balance as close to `target` as the free
+    /// money allows, up or down. The epoch stays: what was promised under it stays covered.
+    ///
+    /// # Errors
+    /// [`LedgerError::StaleEpoch`] when the lease was closed or replaced, [`LedgerError::Expired`]
+    /// past its end, [`LedgerError::Amount`]; nothing changes then.
+    pub fn renew(
+        &mut self,
+        replica: &str,
+        epoch: u64,
+        target: Micros,
+        now: UnixMillis,
+        ttl_ms: i64,
+    ) -> Result<(Grant, Transaction), LedgerError> {
+        if target < Micros::ZERO || ttl_ms <= 0 {
+            return Err(LedgerError::Amount);
+        }
+        let free = self.free;
+        let lease = self.open_lease(replica, epoch)?;
+        if now >= lease.expires_at {
+            return Err(LedgerError::Expired(lease.expires_at));
+        }
+        let held = lease.balance;
+        lease.balance = target.min(held + free);
+        lease.expires_at = now.plus(ttl_ms);
+        let grant = Grant {
+            epoch,
+            amount: lease.balance,
+            expires_at: lease.expires_at,
+        };
+        let more = grant.amount - held;
+        self.free -= more;
+        let transaction = Transaction::transfer(self.budget(), self.lease_account(replica), more);
+        Ok((grant, transaction))
+    }
+
     /// Moves money from a lease to what is spent for good.
     ///
     /// # Errors
@@ -189,6 +225,23 @@ impl ReplicaLease {
         } else {
             Micros::ZERO
         }
+    }
+
+    /// Takes up a renewal of the same epoch: `promised` is what is still owed out of it.
+    pub fn renewed(&mut self, grant: Grant, promised: Micros) {
+        self.left = (grant.amount - promised).max(Micros::ZERO);
+        self.expires_at = grant.expires_at;
+    }
+
+    /// Returns the end, exclusive.
+    #[must_use]
+    pub fn expires_at(&self) -> UnixMillis {
+        self.expires_at
+    }
+
+    /// Keeps at most `amount` to promise, before the rest is handed back by a renewal.
+    pub fn keep(&mut self, amount: Micros) {
+        self.left = self.left.min(amount.max(Micros::ZERO));
     }
 
     /// Promises an amount.

@@ -63,6 +63,47 @@ fn money_moves_as_in_the_table() {
 }
 
 #[test]
+fn a_renewal_keeps_the_epoch_and_moves_the_balance_both_ways() {
+    let mut ledger = funded(1_000);
+    let (grant, _) = ledger.grant("a", Micros(300), UnixMillis(0), 100).unwrap();
+    let mut renew =
+        |target, now| ledger.renew("a", grant.epoch, Micros(target), UnixMillis(now), 100);
+    let (more, moved) = renew(500, 50).unwrap();
+    assert_eq!(
+        (more.epoch, more.amount.0, more.expires_at.0),
+        (grant.epoch, 500, 150)
+    );
+    assert_eq!(moved.postings()[1].amount, Micros(200));
+    let (less, _) = renew(100, 60).unwrap();
+    assert_eq!((less.amount.0, less.expires_at.0), (100, 160));
+    let (all, _) = renew(5_000, 70).unwrap(); // all that is free, no more
+    assert_eq!(all.amount.0, 1_000);
+    assert_eq!(renew(1, 170), Err(LedgerError::Expired(UnixMillis(170))));
+    assert_eq!(
+        ledger.renew("a", grant.epoch + 1, Micros(1), UnixMillis(80), 100),
+        Err(LedgerError::StaleEpoch(grant.epoch + 1))
+    );
+    check(&ledger, 0, 1_000, 0);
+}
+
+#[test]
+fn a_renewed_lease_holds_back_what_is_promised() {
+    let grant = |amount, expires| Grant {
+        epoch: 1,
+        amount: Micros(amount),
+        expires_at: UnixMillis(expires),
+    };
+    let mut lease = ReplicaLease::new(grant(300, 100));
+    lease.take(Micros(120), UnixMillis(0)).unwrap();
+    lease.renewed(grant(500, 200), Micros(120));
+    assert_eq!(lease.available(UnixMillis(150)), Micros(380));
+    lease.keep(Micros(50));
+    assert_eq!(lease.available(UnixMillis(150)), Micros(50));
+    lease.renewed(grant(100, 300), Micros(120)); // promises beyond the balance leave nothing
+    assert_eq!(lease.available(UnixMillis(250)), Micros::ZERO);
+}
+
+#[test]
 fn amounts_that_are_none_are_refused() {
     let mut ledger = funded(1_000);
     for amount in [0, -5] {

@@ -1,0 +1,51 @@
+//! The ads service as a process of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use rapport_ads::config::Config;
+use rapport_ads::{Ads, Peers};
+use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_types::SystemClock;
+use tonic::service::Routes;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "ads stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-ads")?;
+    let channel = |url: &String| connect(&ClientConfig::new(url));
+    let peers = Peers {
+        profile: channel(&config.profile_url)?,
+        evaluate: config.evaluate_url.as_ref().map(channel).transpose()?,
+    };
+    let ads = Arc::new(Ads::start(&config, peers, Arc::new(SystemClock)).await?);
+    let mut routes = Routes::builder();
+    ads.mount(&mut routes);
+    let (draining, broken) = (Arc::clone(&ads), ads.broken());
+    let shutdown = async move {
+        tokio::select! {
+            () = shutdown_signal() => {}
+            () = broken.cancelled() => {}
+        }
+    };
+    Server::new(config.serve, routes.routes(), &Ads::SERVICES)
+        .before_exit("hand leases back", async move { draining.drain().await })
+        .serve(shutdown)
+        .await?;
+    anyhow::ensure!(
+        !ads.broken().is_cancelled(),
+        "the view of people cannot be kept"
+    );
+    Ok(())
+}

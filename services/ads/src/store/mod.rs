@@ -1,0 +1,6 @@
+//! The SQL of ads, one file per noun. Row types stop here.
+
+pub mod campaign;
+pub mod ctr;
+pub mod decision;
+pub mod ledger;
