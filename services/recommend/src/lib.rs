@@ -203,6 +203,12 @@ impl Recommend {
         &self.progress
     }
 
+    /// Returns this process's view of people.
+    #[must_use]
+    pub fn people(&self) -> &People {
+        &self.recommend.people
+    }
+
     /// Resolves when a projection cannot go on: the process should end, and another one take over.
     pub async fn broken(&self) {
         let mut broken = self.broken.clone();

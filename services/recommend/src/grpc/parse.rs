@@ -297,7 +297,8 @@ pub fn write_token(last: &str) -> String {
 
 fn read_token(token: &str) -> Option<String> {
     let digits = token.as_bytes();
-    if digits.len() % 2 != 0 || digits.len() > 2 * (TOKEN_KIND.len() + 4 * ITEM_ID_CHARS_MAX) {
+    let digits_max = 2 * (TOKEN_KIND.len() + 4 * ITEM_ID_CHARS_MAX);
+    if !digits.len().is_multiple_of(2) || digits.len() > digits_max {
         return None;
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16);

@@ -51,15 +51,16 @@ pub async fn train_for_ever(
             Ok(_) => trained_at_event = events,
             Err(error) => {
                 not_before = Instant::now() + PAUSE;
-                match error {
-                    // Another replica is at it, or nobody permits it yet.
-                    Error::TrainingRunning | Error::TrainingEmpty | Error::ConsentViewStale => {
-                        tracing::debug!(why = %error, "no model was trained");
-                    }
-                    error => tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "no model was trained"
-                    ),
+                // Another replica may be at it, or nobody permits it yet: that is not worth a warning.
+                let quiet = matches!(
+                    error,
+                    Error::TrainingRunning | Error::TrainingEmpty | Error::ConsentViewStale
+                );
+                let error = &error as &dyn std::error::Error;
+                if quiet {
+                    tracing::debug!(error, "no model was trained");
+                } else {
+                    tracing::warn!(error, "no model was trained");
                 }
             }
         }

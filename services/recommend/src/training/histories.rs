@@ -60,9 +60,9 @@ impl Trainer {
         if self.people.is_stale() {
             return Err(Error::ConsentViewStale);
         }
-        let listed = self.from_timelines().await;
+        let listed = self.read_timelines().await;
         let histories = match listed {
-            Err(StateError::NotIterable) => self.from_log().await?,
+            Err(StateError::NotIterable) => self.read_log().await?,
             listed => listed.map_err(|error| Error::Away(Box::new(error)))?,
         };
         // Had the view gone stale meanwhile, whoever came later would be missing.
@@ -72,7 +72,7 @@ impl Trainer {
         Ok(histories)
     }
 
-    async fn from_timelines(&self) -> Result<Histories, StateError> {
+    async fn read_timelines(&self) -> Result<Histories, StateError> {
         let mut histories = Histories::new(&self.people);
         for partition in 0..PARTITIONS {
             let add = |key: &[u8], timeline: &SubjectTimeline| {
@@ -87,7 +87,7 @@ impl Trainer {
         Ok(histories)
     }
 
-    async fn from_log(&self) -> Result<Histories, Error> {
+    async fn read_log(&self) -> Result<Histories, Error> {
         let options = TailOptions {
             name: READER,
             cursors: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),

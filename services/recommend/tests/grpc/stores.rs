@@ -1,0 +1,50 @@
+//! The same service on Postgres, and with its timelines in Redis.
+
+use rapport_store::testing::Engine;
+
+use crate::support::{BOTH, Kept, NOW, buyers, ids, item, subject, view};
+
+async fn learns_and_serves(kept: &Kept) {
+    let running = kept.start().await;
+    running
+        .upsert(
+            "shelf",
+            ["mug", "saucer", "lamp"]
+                .map(|id| item(id, "home"))
+                .to_vec(),
+        )
+        .await;
+    running.recommend.progress().wait_caught_up().await;
+    buyers(&running, kept).await;
+    assert_eq!(running.train("t").await.unwrap().persons, 6);
+    let newcomer = subject(50);
+    running.grant(kept, &[newcomer], &BOTH).await;
+    running
+        .has(kept.log.did(newcomer, "view_item", NOW.0, &view("mug")))
+        .await;
+    let answer = running.ask(newcomer).await;
+    assert_eq!(ids(&answer)[0], "saucer");
+    assert_eq!(answer.items[0].reasons[0].code, "SIMILAR_TO");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timelines_in_postgres() {
+    learns_and_serves(&Kept::new(Engine::Postgres).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timelines_in_redis_are_learned_from_the_log() {
+    let mut kept = Kept::new(Engine::Sqlite).await;
+    kept.redis = Some(rapport_cache::testing::redis_url());
+    learns_and_serves(&kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_seen_by_the_other_replica() {
+    let kept = Kept::new(Engine::Postgres).await;
+    let (writer, reader) = (kept.start().await, kept.start().await);
+    writer.upsert("shelf", vec![item("mug", "home")]).await;
+    let seen = |answer: &rapport_api::recommend::v1::RecommendResponse| ids(answer) == ["mug"];
+    crate::support::eventually(|| reader.ask(subject(1)), seen).await;
+}
