@@ -191,10 +191,12 @@ impl Collector {
     /// # Errors
     /// [`Error::Append`]: some copies may be there; copying again is safe.
     pub async fn relay(&self, records: &[(&EventRecord, Vec<SubjectId>)]) -> Result<(), Error> {
-        let pairs = records.iter().flat_map(|(record, subjects)| {
-            subjects.iter().map(move |subject| (*record, *subject))
-        });
-        let copies: Vec<Prepared> = pairs.map(|(record, subject)| copy_of(record, subject)).collect();
+        let pairs = records
+            .iter()
+            .flat_map(|(record, subjects)| subjects.iter().map(move |subject| (*record, *subject)));
+        let copies: Vec<Prepared> = pairs
+            .map(|(record, subject)| copy_of(record, subject))
+            .collect();
         for copies in copies.chunks(RELAYED_MAX) {
             self.committer.append(copies.to_vec()).await?;
         }

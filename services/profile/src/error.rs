@@ -123,16 +123,8 @@ impl From<Error> for Status {
             Error::Graph(GraphError::PersonTooLarge(_) | GraphError::TooManyLinks) => {
                 RpcError::new(Code::FailedPrecondition, PERSON_TOO_LARGE, DOMAIN, message).into()
             }
-            Error::Graph(GraphError::LinkIdReused(_)) | Error::Internal(_) => {
-                tracing::error!(error = %message, "internal error");
-                RpcError::new(
-                    Code::Internal,
-                    status::reason::INTERNAL,
-                    DOMAIN,
-                    "profile failed",
-                )
-                .into()
-            }
+            Error::Graph(error @ GraphError::LinkIdReused(_)) => internal(&error.to_string()),
+            Error::Internal(why) => internal(why),
             Error::ConsentMissing(purpose) => {
                 RpcError::new(Code::PermissionDenied, CONSENT_MISSING, DOMAIN, message)
                     .with("purpose", purpose.name())
@@ -142,50 +134,47 @@ impl From<Error> for Status {
                 RpcError::new(Code::AlreadyExists, REQUEST_ID_REUSED, DOMAIN, message).into()
             }
             Error::Append(AppendError::Overloaded) => {
-                RpcError::new(Code::ResourceExhausted, LOG_BEHIND, DOMAIN, message)
-                    .retry_after(RETRY_AFTER)
-                    .into()
+                later(Code::ResourceExhausted, LOG_BEHIND, message)
             }
             Error::Append(AppendError::Closed) => {
-                let reason = status::reason::SHUTTING_DOWN;
-                RpcError::new(Code::Unavailable, reason, DOMAIN, message)
-                    .retry_after(RETRY_AFTER)
-                    .into()
+                later(Code::Unavailable, status::reason::SHUTTING_DOWN, message)
             }
             Error::States(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "states unreadable");
-                RpcError::new(Code::Unavailable, PROFILES_UNAVAILABLE, DOMAIN, message)
-                    .retry_after(RETRY_AFTER)
-                    .into()
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "states unreadable");
+                later(Code::Unavailable, PROFILES_UNAVAILABLE, message)
             }
             Error::Append(AppendError::Store(error)) => from_store(&error),
             Error::Store(error) | Error::Tail(TailError::Store(error)) => from_store(&error),
             Error::Tail(TailError::Damaged(_) | TailError::Lost(..)) => {
                 tracing::error!(error = %message, "the log is damaged");
-                RpcError::new(
-                    Code::DataLoss,
-                    status::reason::INTERNAL,
-                    DOMAIN,
-                    "the log is damaged",
-                )
-                .into()
+                let (code, reason) = (Code::DataLoss, status::reason::INTERNAL);
+                RpcError::new(code, reason, DOMAIN, "the log is damaged").into()
             }
         }
     }
+}
+
+/// A failure of ours: the caller learns that much, the log of the server what it was.
+fn internal(why: &str) -> Status {
+    tracing::error!(error = why, "internal error");
+    let (code, reason) = (Code::Internal, status::reason::INTERNAL);
+    RpcError::new(code, reason, DOMAIN, "profile failed").into()
+}
+
+/// A failure that may be over soon.
+fn later(code: Code, reason: &str, message: String) -> Status {
+    RpcError::new(code, reason, DOMAIN, message)
+        .retry_after(RETRY_AFTER)
+        .into()
 }
 
 fn from_store(error: &StoreError) -> Status {
     match error {
         StoreError::Unavailable(_) => {
             tracing::warn!(error = error as &dyn std::error::Error, "store unavailable");
-            RpcError::new(
-                Code::Unavailable,
-                STORE_UNAVAILABLE,
-                DOMAIN,
-                "the store does not answer",
-            )
-            .retry_after(RETRY_AFTER)
-            .into()
+            let message = "the store does not answer".to_owned();
+            later(Code::Unavailable, STORE_UNAVAILABLE, message)
         }
         StoreError::Conflict(_) => {
             RpcError::new(Code::Aborted, CONFLICT, DOMAIN, "another writer won").into()

@@ -57,12 +57,19 @@ impl ProfileReader {
         subject_id: SubjectId,
         as_of: Option<UnixMillis>,
     ) -> Result<pb::Profile, Error> {
-        if !self.people.consent(subject_id, Purpose::Personalise).is_granted() {
+        if !self
+            .people
+            .consent(subject_id, Purpose::Personalise)
+            .is_granted()
+        {
             return Err(self.refusal(subject_id).await?);
         }
         let person = self.people.person_view(subject_id);
         let states = self.states.get_many(&person.members).await?;
-        let may_feel = self.people.consent(subject_id, Purpose::Emotion).is_granted();
+        let may_feel = self
+            .people
+            .consent(subject_id, Purpose::Emotion)
+            .is_granted();
         let opened = self.opened(&person.members, &states, may_feel).await?;
         let mut whole = ProfileState::folded(states.iter().map(|state| &state.profile));
         whole.merge(&opened.learned);
@@ -90,11 +97,17 @@ impl ProfileReader {
         for partition in 0..PARTITIONS {
             let mut linked = Vec::new();
             let mut visit = |key: &[u8], state: &SubjectState| {
-                let Ok(subject) = SubjectId::parse(key) else { return };
+                let Ok(subject) = SubjectId::parse(key) else {
+                    return;
+                };
                 if state.erased || self.people.is_erased(subject) {
                     return;
                 }
-                if !self.people.consent(subject, Purpose::Personalise).is_granted() {
+                if !self
+                    .people
+                    .consent(subject, Purpose::Personalise)
+                    .is_granted()
+                {
                     summary.without_consent += 1;
                 } else if self.people.members(subject).len() > 1 {
                     linked.push(subject);
@@ -107,9 +120,10 @@ impl ProfileReader {
                 let members = self.people.members(subject);
                 let states = self.states.get_many(&members).await?;
                 // Counted once, by the first member that has done anything.
-                let first = members.iter().zip(&states).find(|(_, state)| {
-                    state.profile.last_seen().is_some()
-                });
+                let first = members
+                    .iter()
+                    .zip(&states)
+                    .find(|(_, state)| state.profile.last_seen().is_some());
                 if first.is_some_and(|(member, _)| *member == subject) {
                     let whole = ProfileState::folded(states.iter().map(|state| &state.profile));
                     summary.count(whole.view(&options).lifecycle.stage);
@@ -143,7 +157,9 @@ impl ProfileReader {
         }
         let keys = self.subjects.keys(members).await?;
         for (member, state) in members.iter().zip(states) {
-            let Some(keys) = keys.get(member) else { continue };
+            let Some(keys) = keys.get(member) else {
+                continue;
+            };
             for event in &state.sealed {
                 if event.kind() == SealedKind::Emotion && !may_feel {
                     continue;
@@ -192,13 +208,17 @@ impl Opened {
         };
         match kind {
             SealedKind::Search => {
-                let Ok(search) = SearchPersonal::decode(plain.as_slice()) else { return };
+                let Ok(search) = SearchPersonal::decode(plain.as_slice()) else {
+                    return;
+                };
                 let words = rapport_text::words(&search.query);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 self.learned.apply(&event(Behaviour::Search(&words)));
             }
             SealedKind::Emotion => {
-                let Ok(felt) = EmotionObservedPersonal::decode(plain.as_slice()) else { return };
+                let Ok(felt) = EmotionObservedPersonal::decode(plain.as_slice()) else {
+                    return;
+                };
                 self.learned.apply(&event(Behaviour::Emotion {
                     label: &felt.label,
                     valence: felt.valence,

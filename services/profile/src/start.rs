@@ -45,13 +45,17 @@ pub enum StartError {
     #[error("profile's directory {0} cannot be used: {1}; check PROFILE_DATA")]
     Data(PathBuf, #[source] std::io::Error),
     /// Another process.
-    #[error("profile already runs on the directory {0}: stop the other process or set PROFILE_DATA")]
+    #[error(
+        "profile already runs on the directory {0}: stop the other process or set PROFILE_DATA"
+    )]
     Running(PathBuf),
     /// The log.
     #[error("profile's event log cannot be read: {0}")]
     Log(#[from] Error),
     /// The projection.
-    #[error("profile's projection cannot run: {0}; moving its files in PROFILE_DATA away rebuilds it")]
+    #[error(
+        "profile's projection cannot run: {0}; moving its files in PROFILE_DATA away rebuilds it"
+    )]
     Projection(#[from] RunError),
 }
 
@@ -255,6 +259,9 @@ async fn project(
 /// Says so when the projection cannot go on: the log still works, profiles stand still.
 async fn watch(running: Running<Profiles>) {
     if let Err(error) = running.stopped().await {
-        tracing::error!(error = &error as &dyn std::error::Error, "profiles stand still");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "profiles stand still"
+        );
     }
 }

@@ -56,7 +56,9 @@ impl ConsentService for ConsentApi {
         request: Request<pb::ImportConsentRequest>,
     ) -> Result<Response<pb::ImportConsentResponse>, Status> {
         let caller = Caller::of(&request);
-        Ok(Response::new(self.import(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.import(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn get_consent(
@@ -114,7 +116,14 @@ impl ConsentApi {
         let mut control = ControlWriter::lock(&mut tx, self.identity.clock.now()).await?;
         let (registers, record) = self
             .identity
-            .set_consent(&mut tx, &mut control, subject_id, &writes, &raw.evidence, raw.imported)
+            .set_consent(
+                &mut tx,
+                &mut control,
+                subject_id,
+                &writes,
+                &raw.evidence,
+                raw.imported,
+            )
             .await?;
         let response = pb::SetConsentResponse {
             registers: to_wire(registers),
@@ -131,11 +140,16 @@ impl ConsentApi {
         let mut fields = Fields::default();
         fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
         if raw.identifiers.is_empty() || raw.identifiers.len() > IMPORT_MAX {
-            fields.refuse("identifiers", format!("must have 1 to {IMPORT_MAX} entries"));
+            fields.refuse(
+                "identifiers",
+                format!("must have 1 to {IMPORT_MAX} entries"),
+            );
         }
         let identifiers = raw.identifiers.iter().take(IMPORT_MAX).enumerate();
         let identifiers: Vec<_> = identifiers
-            .filter_map(|(index, one)| fields.identifier(&format!("identifiers[{index}]"), Some(one)))
+            .filter_map(|(index, one)| {
+                fields.identifier(&format!("identifiers[{index}]"), Some(one))
+            })
             .collect();
         let writes = parse_registers(&raw.registers, &mut fields);
         fields.text("evidence", &raw.evidence, EVIDENCE_CHARS_MAX);
@@ -157,12 +171,22 @@ impl ConsentApi {
         for subject in &subjects {
             let (_, record) = self
                 .identity
-                .set_consent(&mut tx, &mut control, subject.subject_id, &writes, &raw.evidence, true)
+                .set_consent(
+                    &mut tx,
+                    &mut control,
+                    subject.subject_id,
+                    &writes,
+                    &raw.evidence,
+                    true,
+                )
                 .await?;
             records.extend(record);
         }
         let response = pb::ImportConsentResponse {
-            subject_ids: subjects.iter().map(|subject| subject.subject_id.to_vec()).collect(),
+            subject_ids: subjects
+                .iter()
+                .map(|subject| subject.subject_id.to_vec())
+                .collect(),
             control_sequence: records.last().map_or(0, |record| record.last_sequence),
         };
         self.identity.finish(tx, slot, response, records).await
@@ -288,31 +312,27 @@ fn parse_registers(raw: &[ConsentRegister], fields: &mut Fields) -> Vec<(Purpose
         fields.refuse("registers", "must have 1 to 7 entries");
         return writes;
     }
+    let mut seen = PurposeSet::default();
     for (index, register) in raw.iter().enumerate() {
+        let at = |field: &str| format!("registers[{index}].{field}");
         let state = match register.state {
             1 => Some(ConsentState::Granted),
             2 => Some(ConsentState::Revoked),
             _ => None,
         };
         let purpose = Purpose::from_wire(register.purpose);
-        if purpose.is_none() {
-            fields.refuse(&format!("registers[{index}].purpose"), "is required");
-        } else if purpose == Some(Purpose::Service) {
-            fields.refuse(
-                &format!("registers[{index}].purpose"),
-                "`service` is always permitted",
-            );
-        } else if writes.iter().any(|(other, _)| Some(*other) == purpose) {
-            fields.refuse(
-                &format!("registers[{index}].purpose"),
-                "must not come twice",
-            );
+        match purpose {
+            None => fields.refuse(&at("purpose"), "is required"),
+            Some(Purpose::Service) => {
+                fields.refuse(&at("purpose"), "`service` is always permitted")
+            }
+            Some(purpose) if seen.contains(purpose) => {
+                fields.refuse(&at("purpose"), "must not come twice");
+            }
+            Some(purpose) => seen = seen.with(purpose),
         }
         if state.is_none() {
-            fields.refuse(
-                &format!("registers[{index}].state"),
-                "must be GRANTED or REVOKED",
-            );
+            fields.refuse(&at("state"), "must be GRANTED or REVOKED");
         }
         writes.extend(purpose.zip(state));
     }

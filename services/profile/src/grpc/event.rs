@@ -206,23 +206,7 @@ fn parse_event(index: usize, raw: pb::NewEvent, fields: &mut Fields) -> NewEvent
     if raw.occurred_at_ms < 0 {
         fields.refuse(&at("occurred_at_ms"), "must not be negative");
     }
-    let subject = match (raw.subject_id.is_empty(), &raw.identifier) {
-        (true, None) => Subject::Nobody,
-        (true, identifier) => fields
-            .identifier(&at("identifier"), identifier.as_ref())
-            .map_or(Subject::Nobody, Subject::Identified),
-        (false, None) => Subject::Known(SubjectId::parse(&raw.subject_id).unwrap_or_else(|why| {
-            fields.refuse(&at("subject_id"), why);
-            SubjectId::new([0; 16])
-        })),
-        (false, Some(_)) => {
-            fields.refuse(
-                &at("identifier"),
-                "must be absent when `subject_id` is given",
-            );
-            Subject::Nobody
-        }
-    };
+    let subject = parse_subject(index, &raw, fields);
     let payload = raw.payload.unwrap_or_default();
     if is_reserved(&payload.type_url) || payload.type_url.len() > TYPE_CHARS_MAX {
         fields.refuse(
@@ -268,6 +252,28 @@ fn parse_event(index: usize, raw: pb::NewEvent, fields: &mut Fields) -> NewEvent
         payload: payload.value,
         personal: personal.value,
         schema_version: raw.schema_version.max(1),
+    }
+}
+
+/// Parses whom an event is about: nobody is allowed, two are not.
+fn parse_subject(index: usize, raw: &pb::NewEvent, fields: &mut Fields) -> Subject {
+    let at = |field: &str| format!("events[{index}].{field}");
+    match (raw.subject_id.is_empty(), &raw.identifier) {
+        (true, None) => Subject::Nobody,
+        (true, identifier) => fields
+            .identifier(&at("identifier"), identifier.as_ref())
+            .map_or(Subject::Nobody, Subject::Identified),
+        (false, None) => Subject::Known(SubjectId::parse(&raw.subject_id).unwrap_or_else(|why| {
+            fields.refuse(&at("subject_id"), why);
+            SubjectId::new([0; 16])
+        })),
+        (false, Some(_)) => {
+            fields.refuse(
+                &at("identifier"),
+                "must be absent when `subject_id` is given",
+            );
+            Subject::Nobody
+        }
     }
 }
 

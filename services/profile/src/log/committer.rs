@@ -316,9 +316,8 @@ impl Group {
         *end += 1;
         let sequence = *end;
         let batches = self.batches.entry(event.partition).or_default();
-        let fits = |batch: &StoredBatchBuilder| {
-            batch.encoded.len() + event.size() <= STORED_BYTES_MAX
-        };
+        let fits =
+            |batch: &StoredBatchBuilder| batch.encoded.len() + event.size() <= STORED_BYTES_MAX;
         // A new row when the last is full: a reader's message must not outgrow what its client takes.
         if !batches.last().is_some_and(fits) {
             batches.push(StoredBatchBuilder {

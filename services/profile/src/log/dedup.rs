@@ -38,7 +38,7 @@ pub struct Entry {
 
 impl Entry {
     /// Appends the stored form to `to`.
-    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+    pub fn write(&self, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.fingerprint);
         to.extend_from_slice(&(self.partition as u16).to_be_bytes());
         to.extend_from_slice(&self.sequence.to_be_bytes());

@@ -32,7 +32,10 @@ pub(super) fn apply(
         }
         "select_item" => {
             let event = events::SelectItem::decode(payload)?;
-            learn(0, Behaviour::Items(Action::Select, &[item(&event.category)]));
+            learn(
+                0,
+                Behaviour::Items(Action::Select, &[item(&event.category)]),
+            );
         }
         "add_to_cart" => {
             let event = events::AddToCart::decode(payload)?;
@@ -41,27 +44,12 @@ pub(super) fn apply(
         }
         "add_to_wishlist" => {
             let event = events::AddToWishlist::decode(payload)?;
-            learn(0, Behaviour::Items(Action::Wishlist, &[item(&event.category)]));
+            learn(
+                0,
+                Behaviour::Items(Action::Wishlist, &[item(&event.category)]),
+            );
         }
-        "purchase" => {
-            let event = events::Purchase::decode(payload)?;
-            let behaviour = Behaviour::Purchase {
-                order_id: &event.order_id,
-                currency: &event.currency,
-                amount: amount(&event.lines),
-                items: &items(&event.lines),
-            };
-            learn(event.channel, behaviour);
-        }
-        "refund" => {
-            let event = events::Refund::decode(payload)?;
-            let behaviour = Behaviour::Refund {
-                currency: &event.currency,
-                amount: amount(&event.lines),
-                items: &items(&event.lines),
-            };
-            learn(0, behaviour);
-        }
+        "purchase" | "refund" => money(&record.r#type, payload, learn)?,
         "sign_up" => {
             let event = events::SignUp::decode(payload)?;
             let behaviour = Behaviour::Attributes {
@@ -75,14 +63,6 @@ pub(super) fn apply(
             };
             learn(event.channel, behaviour);
         }
-        "view_item_list" => {
-            events::ViewItemList::decode(payload)?;
-            learn(0, Behaviour::Seen);
-        }
-        "remove_from_cart" => {
-            events::RemoveFromCart::decode(payload)?;
-            learn(0, Behaviour::Seen);
-        }
         _ => {
             if let Some(channel) = seen(&record.r#type, payload)? {
                 learn(channel, Behaviour::Seen);
@@ -92,10 +72,39 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// Learns from an order or from money that went back.
+fn money(
+    name: &str,
+    payload: &[u8],
+    mut learn: impl FnMut(i32, Behaviour<'_>),
+) -> Result<(), DecodeError> {
+    if name == "purchase" {
+        let event = events::Purchase::decode(payload)?;
+        let behaviour = Behaviour::Purchase {
+            order_id: &event.order_id,
+            currency: &event.currency,
+            amount: amount(&event.lines),
+            items: &items(&event.lines),
+        };
+        learn(event.channel, behaviour);
+    } else {
+        let event = events::Refund::decode(payload)?;
+        let behaviour = Behaviour::Refund {
+            currency: &event.currency,
+            amount: amount(&event.lines),
+            items: &items(&event.lines),
+        };
+        learn(0, behaviour);
+    }
+    Ok(())
+}
+
 /// Returns the channel of an event that only says that the subject was there; `None` for a type that
 /// is not of the subject's doing.
 fn seen(name: &str, payload: &[u8]) -> Result<Option<i32>, DecodeError> {
     let channel = match name {
+        "view_item_list" => events::ViewItemList::decode(payload).map(|_| 0)?,
+        "remove_from_cart" => events::RemoveFromCart::decode(payload).map(|_| 0)?,
         "dislike" => events::Dislike::decode(payload).map(|_| 0)?,
         "share" => events::Share::decode(payload)?.channel,
         "search" => events::Search::decode(payload).map(|_| 0)?,

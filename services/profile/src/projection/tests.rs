@@ -17,7 +17,9 @@ fn record(id: usize, name: &str, message: &impl Message, sealed: &[u8]) -> Event
 
 fn applied(events: &[EventRecord]) -> SubjectState {
     let mut state = SubjectState::default();
-    events.iter().for_each(|event| Profiles.apply(b"s", &mut state, event));
+    events
+        .iter()
+        .for_each(|event| Profiles.apply(b"s", &mut state, event));
     state
 }
 
@@ -26,11 +28,25 @@ fn sealed_events_are_bounded_per_kind_and_the_newest_stay() {
     let mut events: Vec<_> = (0..40)
         .map(|id| record(id, "search", &Search { results: 1 }, b"sealed"))
         .collect();
-    events.insert(0, record(99, "emotion_observed", &Search::default(), b"sealed"));
+    events.insert(
+        0,
+        record(99, "emotion_observed", &Search::default(), b"sealed"),
+    );
     let state = applied(&events);
-    let kept = |kind| state.sealed.iter().filter(move |event| event.kind() == kind);
-    assert_eq!(kept(SealedKind::Emotion).count(), 1, "searches do not push it out");
-    let ids: Vec<_> = kept(SealedKind::Search).map(|event| event.event_id.as_str()).collect();
+    let kept = |kind| {
+        state
+            .sealed
+            .iter()
+            .filter(move |event| event.kind() == kind)
+    };
+    assert_eq!(
+        kept(SealedKind::Emotion).count(),
+        1,
+        "searches do not push it out"
+    );
+    let ids: Vec<_> = kept(SealedKind::Search)
+        .map(|event| event.event_id.as_str())
+        .collect();
     let expected: Vec<_> = (24..40).map(|id| format!("e-{id}")).collect();
     assert_eq!(ids, expected);
 }

@@ -20,7 +20,8 @@ const INSERT: &str = "insert into link (link_id, left_id, right_id, evidence, cr
 const CANCEL: &str =
     "update link set cancelled_at_ms = $2 where link_id = $1 and cancelled_at_ms is null";
 /// The evidence may name somebody: an erasure takes it away with the link.
-const DISSOLVE: &str = "update link set evidence = '', cancelled_at_ms = coalesce(cancelled_at_ms, $2)
+const DISSOLVE: &str =
+    "update link set evidence = '', cancelled_at_ms = coalesce(cancelled_at_ms, $2)
     where left_id = $1 or right_id = $1";
 const LEAVE: &str = "delete from member where subject_id = $1";
 const JOIN: &str = "insert into member (subject_id, anchor) values ($1, $2)";

@@ -180,7 +180,10 @@ pub async fn insert(
             let (rows, events) = packed(batches);
             let insert = sqlx::query(INSERT_SQLITE).bind(rows).bind(events);
             insert.execute(&mut **tx).await?;
-            let ends = listed(ends.iter().map(|(partition, last)| format!("[{partition},{last}]")));
+            let ends = listed(
+                ends.iter()
+                    .map(|(partition, last)| format!("[{partition},{last}]")),
+            );
             let advance = sqlx::query(ADVANCE_SQLITE).bind(ends);
             advance.bind(received_at_ms).execute(&mut **tx).await?;
         }

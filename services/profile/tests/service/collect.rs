@@ -34,11 +34,19 @@ async fn an_event_is_accepted_once_then_recognised_then_defended(service: Servic
     assert_eq!((first.partition, first.sequence), (alice.partition(), 1));
     let twice = vec![view("e-1", alice, "tea"), view("e-2", alice, "tea")];
     let again = service.collect([twice.clone(), twice].concat()).await;
-    let outcomes: Vec<_> = again.iter().map(|result| (result.outcome(), result.sequence)).collect();
+    let outcomes: Vec<_> = again
+        .iter()
+        .map(|result| (result.outcome(), result.sequence))
+        .collect();
     let (accepted, duplicate) = (pb::EventOutcome::Accepted, pb::EventOutcome::Duplicate);
     assert_eq!(
         outcomes,
-        [(duplicate, 1), (accepted, 2), (duplicate, 1), (duplicate, 2)]
+        [
+            (duplicate, 1),
+            (accepted, 2),
+            (duplicate, 1),
+            (duplicate, 2)
+        ]
     );
     let other = &service.collect(vec![view("e-1", alice, "coffee")]).await[0];
     assert_eq!(other.outcome(), pb::EventOutcome::Rejected);
@@ -46,7 +54,10 @@ async fn an_event_is_accepted_once_then_recognised_then_defended(service: Servic
     let stored = service.all().await;
     assert_eq!(stored.len(), 2);
     assert_gapless(&stored);
-    assert_eq!((stored[0].r#type.as_str(), stored[0].source.as_str()), ("view_item", "local"));
+    assert_eq!(
+        (stored[0].r#type.as_str(), stored[0].source.as_str()),
+        ("view_item", "local")
+    );
 }
 
 async fn one_identifier_in_many_spellings_is_one_subject(service: Service) {
@@ -92,10 +103,19 @@ async fn each_event_has_its_own_outcome(service: Service) {
         view("fine too", alice, "tea"),
     ];
     let results = service.collect(sent).await;
-    let reasons: Vec<_> = results.iter().map(|result| result.reason.as_str()).collect();
+    let reasons: Vec<_> = results
+        .iter()
+        .map(|result| result.reason.as_str())
+        .collect();
     assert_eq!(
         reasons,
-        ["", error::SUBJECT_NOT_FOUND, error::EVENT_TOO_OLD, error::EVENT_REFUSED, ""]
+        [
+            "",
+            error::SUBJECT_NOT_FOUND,
+            error::EVENT_TOO_OLD,
+            error::EVENT_REFUSED,
+            ""
+        ]
     );
     assert_eq!((results[0].sequence, results[4].sequence), (1, 2));
     let backfill = pb::CollectEventsRequest {
@@ -115,7 +135,10 @@ async fn each_event_has_its_own_outcome(service: Service) {
     };
     service.collect(vec![future]).await;
     let stored = service.all().await;
-    let clamped = stored.iter().find(|event| event.event_id == "future").unwrap();
+    let clamped = stored
+        .iter()
+        .find(|event| event.event_id == "future")
+        .unwrap();
     assert_eq!(clamped.occurred_at_ms, START.0 + 5 * 60 * 1_000);
     assert_gapless(&stored);
 }
@@ -180,14 +203,21 @@ async fn every_bad_field_is_named_at_once(service: Service) {
 
 async fn personal_text_is_sealed_and_opens_only_with_the_key(service: Service) {
     let alice = service.subject("alice").await;
-    service.collect(vec![search("e-1", alice, "oolong for a cold")]).await;
+    service
+        .collect(vec![search("e-1", alice, "oolong for a cold")])
+        .await;
     let stored = service.all().await.remove(0);
     let plain = events::SearchPersonal {
         query: "oolong for a cold".to_owned(),
     };
     let plain = plain.encode_to_vec();
     assert_ne!(stored.sealed, plain);
-    assert!(!stored.encode_to_vec().windows(6).any(|part| part == b"oolong"));
+    assert!(
+        !stored
+            .encode_to_vec()
+            .windows(6)
+            .any(|part| part == b"oolong")
+    );
     let request = pb::GetDataKeysRequest {
         subject_ids: vec![alice.to_vec()],
         purpose: i32::from(Purpose::Personalise as u8),
@@ -195,12 +225,20 @@ async fn personal_text_is_sealed_and_opens_only_with_the_key(service: Service) {
     let keys = service.keys().get_data_keys(request.clone()).await.unwrap();
     assert!(keys.into_inner().keys.is_empty(), "no consent, no key");
     service.grant(alice, Purpose::Personalise).await;
-    let keys = service.keys().get_data_keys(request).await.unwrap().into_inner().keys;
+    let keys = service
+        .keys()
+        .get_data_keys(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .keys;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &keys[0].key).unwrap());
     let nonce = Nonce::try_assume_unique_for_key(&stored.sealed[1..13]).unwrap();
     let bound = [alice.as_bytes().as_slice(), b"e-1"].concat();
     let mut body = stored.sealed[13..].to_vec();
-    let opened = key.open_in_place(nonce, Aad::from(bound), &mut body).unwrap();
+    let opened = key
+        .open_in_place(nonce, Aad::from(bound), &mut body)
+        .unwrap();
     assert_eq!(opened, plain);
 }
 
@@ -208,21 +246,36 @@ async fn a_stream_is_answered_in_order(service: Service) {
     let alice = service.subject("alice").await;
     let batches = (0..20).map(|batch| pb::StreamEventsRequest {
         batch: Some(pb::CollectEventsRequest {
-            events: (0..5).map(|n| view(&format!("e-{batch}-{n}"), alice, "tea")).collect(),
+            events: (0..5)
+                .map(|n| view(&format!("e-{batch}-{n}"), alice, "tea"))
+                .collect(),
             ..Default::default()
         }),
     });
     let sent = futures::stream::iter(batches.collect::<Vec<_>>());
-    let mut answers = service.events().stream_events(sent).await.unwrap().into_inner();
+    let mut answers = service
+        .events()
+        .stream_events(sent)
+        .await
+        .unwrap()
+        .into_inner();
     let mut sequences = Vec::new();
     while let Some(answer) = answers.message().await.unwrap() {
         sequences.extend(answer.results.iter().map(|result| result.sequence));
     }
     assert_eq!(sequences, (1..=100).collect::<Vec<u64>>());
     let bad = futures::stream::iter([pb::StreamEventsRequest::default()]);
-    let mut answers = service.events().stream_events(bad).await.unwrap().into_inner();
+    let mut answers = service
+        .events()
+        .stream_events(bad)
+        .await
+        .unwrap()
+        .into_inner();
     let status = answers.message().await.unwrap_err();
-    assert_eq!(refusal(&status), ("INVALID_REQUEST".to_owned(), vec!["events".to_owned()]));
+    assert_eq!(
+        refusal(&status),
+        ("INVALID_REQUEST".to_owned(), vec!["events".to_owned()])
+    );
 }
 
 async fn what_rapport_does_not_know_is_kept_as_it_came(service: Service) {
@@ -242,15 +295,30 @@ async fn what_rapport_does_not_know_is_kept_as_it_came(service: Service) {
         foreign("e-2", "com.shop.v1.Loyalty"),
     ];
     let results = service.collect(sent.clone()).await;
-    assert!(results.iter().all(|result| result.subject_id.is_empty() && result.sequence == 1));
+    assert!(
+        results
+            .iter()
+            .all(|result| result.subject_id.is_empty() && result.sequence == 1)
+    );
     let again = service.collect(sent).await;
-    assert!(again.iter().all(|result| result.outcome() == pb::EventOutcome::Duplicate));
+    assert!(
+        again
+            .iter()
+            .all(|result| result.outcome() == pb::EventOutcome::Duplicate)
+    );
     let mut stored = service.all().await;
     stored.sort_by(|left, right| left.event_id.cmp(&right.event_id));
     let names: Vec<_> = stored.iter().map(|event| event.r#type.as_str()).collect();
     assert_eq!(names, ["view_item", "com.shop.v1.Loyalty"]);
-    assert!(stored.iter().all(|event| event.payload == payload && event.schema_version == 7));
-    assert!(stored.iter().all(|event| event.occurred_at_ms == START.0), "0 is now");
+    assert!(
+        stored
+            .iter()
+            .all(|event| event.payload == payload && event.schema_version == 7)
+    );
+    assert!(
+        stored.iter().all(|event| event.occurred_at_ms == START.0),
+        "0 is now"
+    );
 }
 
 async fn a_decision_is_recognised_after_its_person_consents(service: Service) {

@@ -26,7 +26,13 @@ async fn state(service: &Service, subject: SubjectId, purpose: Purpose) -> Conse
     let request = pb::GetConsentRequest {
         subject_id: subject.to_vec(),
     };
-    let registers = service.consents().get_consent(request).await.unwrap().into_inner().registers;
+    let registers = service
+        .consents()
+        .get_consent(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .registers;
     let register = registers
         .iter()
         .find(|register| register.purpose == i32::from(purpose as u8))
@@ -35,9 +41,14 @@ async fn state(service: &Service, subject: SubjectId, purpose: Purpose) -> Conse
 }
 
 async fn a_revocation_outweighs_a_grant_on_another_device(service: Service) {
-    let (phone, laptop) = (service.subject("phone").await, service.subject("laptop").await);
+    let (phone, laptop) = (
+        service.subject("phone").await,
+        service.subject("laptop").await,
+    );
     service.grant(phone, Personalise).await;
-    service.set_consent(laptop, Personalise, Revoked, false).await;
+    service
+        .set_consent(laptop, Personalise, Revoked, false)
+        .await;
     service.link(phone, laptop).await.unwrap();
     let people = service.profile.people();
     assert_eq!(state(&service, phone, Personalise).await, Revoked);
@@ -46,9 +57,14 @@ async fn a_revocation_outweighs_a_grant_on_another_device(service: Service) {
     service.grant(phone, Personalise).await;
     for member in [phone, laptop] {
         assert_eq!(state(&service, member, Personalise).await, Granted);
-        assert!(people.consent(member, Personalise).is_granted(), "a grant writes every member");
+        assert!(
+            people.consent(member, Personalise).is_granted(),
+            "a grant writes every member"
+        );
     }
-    service.set_consent(laptop, Personalise, Revoked, false).await;
+    service
+        .set_consent(laptop, Personalise, Revoked, false)
+        .await;
     assert!(!people.consent(phone, Personalise).is_granted());
     assert_eq!(state(&service, phone, Advertise).await, Unset);
     let service_purpose = state(&service, phone, Purpose::Service).await;
@@ -56,10 +72,15 @@ async fn a_revocation_outweighs_a_grant_on_another_device(service: Service) {
 }
 
 async fn an_import_never_overturns_a_revocation(service: Service) {
-    let (phone, laptop) = (service.subject("phone").await, service.subject("laptop").await);
+    let (phone, laptop) = (
+        service.subject("phone").await,
+        service.subject("laptop").await,
+    );
     service.link(phone, laptop).await.unwrap();
     let tablet = service.subject("tablet").await;
-    service.set_consent(tablet, Personalise, Revoked, false).await;
+    service
+        .set_consent(tablet, Personalise, Revoked, false)
+        .await;
     service.link(phone, tablet).await.unwrap();
     let refused = service.set_consent(phone, Personalise, Granted, true).await;
     assert_eq!(refused.control_sequence, 0, "nothing changed");
@@ -72,21 +93,32 @@ async fn an_import_never_overturns_a_revocation(service: Service) {
     let service = service.stop().await.serve(&[]).await;
     let after = [phone, laptop, tablet].map(|one| service.profile.people().admitted(one));
     assert_eq!(before, after);
-    let by_hand = service.set_consent(phone, Personalise, Granted, false).await;
+    let by_hand = service
+        .set_consent(phone, Personalise, Granted, false)
+        .await;
     assert_ne!(by_hand.control_sequence, 0, "the person may");
     assert_eq!(state(&service, laptop, Personalise).await, Granted);
 }
 
 async fn many_are_imported_at_once_and_once(service: Service) {
     let refuser = service.subject("c-7").await;
-    service.set_consent(refuser, Personalise, Revoked, false).await;
+    service
+        .set_consent(refuser, Personalise, Revoked, false)
+        .await;
     let request = pb::ImportConsentRequest {
         request_id: "import-1".to_owned(),
-        identifiers: (0..200).map(|n| login_of(&format!("c-{}", n % 150))).collect(),
+        identifiers: (0..200)
+            .map(|n| login_of(&format!("c-{}", n % 150)))
+            .collect(),
         registers: vec![register(Personalise, Granted)],
         evidence: "demo".to_owned(),
     };
-    let first = service.consents().import_consent(request.clone()).await.unwrap().into_inner();
+    let first = service
+        .consents()
+        .import_consent(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(first.subject_ids.len(), 200);
     assert_eq!(first.subject_ids[7], refuser.to_vec());
     let people = service.profile.people();
@@ -94,10 +126,23 @@ async fn many_are_imported_at_once_and_once(service: Service) {
         let subject = SubjectId::parse(id).unwrap();
         people.consent(subject, Personalise).is_granted()
     });
-    assert_eq!(granted.count(), 198, "all but the one who refused, who came twice");
-    let again = service.consents().import_consent(request).await.unwrap().into_inner();
+    assert_eq!(
+        granted.count(),
+        198,
+        "all but the one who refused, who came twice"
+    );
+    let again = service
+        .consents()
+        .import_consent(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(first, again);
-    assert_eq!(service.control().await.len(), 150, "149 grants and the revocation");
+    assert_eq!(
+        service.control().await.len(),
+        150,
+        "149 grants and the revocation"
+    );
     let bad = pb::ImportConsentRequest {
         request_id: "import-2".to_owned(),
         identifiers: vec![identifier(pb::IdentifierKind::Email, "nothing")],
@@ -126,7 +171,12 @@ async fn a_snapshot_says_what_the_records_said(service: Service) {
     };
     service.subjects().erase_person(request).await.unwrap();
     let parts = pb::GetControlSnapshotRequest {};
-    let mut parts = service.consents().get_control_snapshot(parts).await.unwrap().into_inner();
+    let mut parts = service
+        .consents()
+        .get_control_snapshot(parts)
+        .await
+        .unwrap()
+        .into_inner();
     let mut whole = pb::GetControlSnapshotResponse::default();
     while let Some(part) = parts.message().await.unwrap() {
         assert!(!whole.last, "nothing after the last part");
@@ -144,7 +194,12 @@ async fn a_snapshot_says_what_the_records_said(service: Service) {
     assert_eq!(members, both);
     let bit = 1 << (Personalise as u32 - 1);
     assert_eq!(whole.consents.len(), 2, "who is erased allows nothing");
-    assert!(whole.consents.iter().all(|one| one.granted == bit && one.revoked == 0));
+    assert!(
+        whole
+            .consents
+            .iter()
+            .all(|one| one.granted == bit && one.revoked == 0)
+    );
     assert_eq!(whole.erased, [c.to_vec()]);
 }
 
@@ -158,7 +213,12 @@ async fn records_reach_the_partitions_of_their_subjects(service: Service) {
         types: vec!["subjects_linked".to_owned(), "consent_changed".to_owned()],
         follow: true,
     };
-    let mut tail = service.events().tail_events(request).await.unwrap().into_inner();
+    let mut tail = service
+        .events()
+        .tail_events(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut copies = Vec::new();
     while copies.len() < 4 {
         let batch = tail.message().await.unwrap().unwrap().batch;
@@ -177,7 +237,11 @@ async fn records_reach_the_partitions_of_their_subjects(service: Service) {
             .collect();
         assert_eq!(own, expected, "in the order of the control partition");
     }
-    assert!(copies.iter().all(|event| event.partition < CONTROL_PARTITION));
+    assert!(
+        copies
+            .iter()
+            .all(|event| event.partition < CONTROL_PARTITION)
+    );
 }
 
 async fn registers_are_checked(service: Service) {

@@ -20,7 +20,12 @@ async fn erase(service: &Service, request_id: &str, subject: SubjectId) -> pb::E
         request_id: request_id.to_owned(),
         subject_id: subject.to_vec(),
     };
-    service.subjects().erase_person(request).await.unwrap().into_inner()
+    service
+        .subjects()
+        .erase_person(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 async fn an_erased_person_is_gone_for_every_call(service: Service) {
@@ -31,7 +36,11 @@ async fn an_erased_person_is_gone_for_every_call(service: Service) {
     assert!(service.profile_of(alice).await.is_ok());
     let receipt = erase(&service, "r-1", alice).await;
     assert_eq!((receipt.subjects, receipt.signature.len()), (1, 32));
-    assert_eq!(receipt, erase(&service, "r-1", alice).await, "the same request, the same receipt");
+    assert_eq!(
+        receipt,
+        erase(&service, "r-1", alice).await,
+        "the same request, the same receipt"
+    );
 
     let mut service = service;
     for time in ["at once", "after a restart"] {
@@ -43,7 +52,13 @@ async fn an_erased_person_is_gone_for_every_call(service: Service) {
             subject_ids: vec![alice.to_vec()],
             purpose: i32::from(Purpose::Service as u8),
         };
-        let keys = service.keys().get_data_keys(keys).await.unwrap().into_inner().keys;
+        let keys = service
+            .keys()
+            .get_data_keys(keys)
+            .await
+            .unwrap()
+            .into_inner()
+            .keys;
         assert!(keys.is_empty(), "{time}");
         let gone = service.profile_of(alice).await.unwrap_err();
         assert_eq!(refusal(&gone).0, error::SUBJECT_NOT_FOUND, "{time}");
@@ -59,7 +74,12 @@ async fn an_erased_person_is_gone_for_every_call(service: Service) {
     let reborn = service.subject("alice").await;
     assert_ne!(reborn, alice, "the identifier leads to somebody new");
     let summary = pb::SummariseProfilesRequest::default();
-    let summary = service.profiles().summarise_profiles(summary).await.unwrap().into_inner();
+    let summary = service
+        .profiles()
+        .summarise_profiles(summary)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((summary.persons, summary.without_consent), (0, 0));
 }
 
@@ -69,7 +89,9 @@ async fn an_erasure_reaches_every_member_and_their_partitions(service: Service) 
     let receipt = erase(&service, "r-1", b).await;
     assert_eq!(receipt.subjects, 2);
     for subject in [a, b] {
-        let result = &service.collect(vec![view(&format!("e-{subject}"), subject, "tea")]).await[0];
+        let result = &service
+            .collect(vec![view(&format!("e-{subject}"), subject, "tea")])
+            .await[0];
         assert_eq!(result.reason, error::SUBJECT_ERASED);
     }
     let request = pb::UnlinkSubjectsRequest {
@@ -77,14 +99,23 @@ async fn an_erasure_reaches_every_member_and_their_partitions(service: Service) 
         link_id: link.link_id,
         validate_only: false,
     };
-    let status = service.subjects().unlink_subjects(request).await.unwrap_err();
+    let status = service
+        .subjects()
+        .unlink_subjects(request)
+        .await
+        .unwrap_err();
     assert_eq!(refusal(&status).0, error::LINK_NOT_FOUND);
     let request = pb::TailEventsRequest {
         types: vec!["subjects_erased".to_owned()],
         follow: true,
         ..Default::default()
     };
-    let mut tail = service.events().tail_events(request).await.unwrap().into_inner();
+    let mut tail = service
+        .events()
+        .tail_events(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut told = Vec::new();
     while told.len() < 2 {
         let batch = tail.message().await.unwrap().unwrap().batch;
@@ -96,5 +127,9 @@ async fn an_erasure_reaches_every_member_and_their_partitions(service: Service) 
     both.sort();
     assert_eq!(told, both);
     let service = service.stop().await.serve(&[]).await;
-    assert_eq!(service.profile.people().members(a).len(), 1, "no person is left");
+    assert_eq!(
+        service.profile.people().members(a).len(),
+        1,
+        "no person is left"
+    );
 }

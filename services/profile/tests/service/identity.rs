@@ -30,7 +30,11 @@ async fn a_subject_is_made_once_however_many_ask(service: Service) {
             let request = pb::ResolveSubjectRequest {
                 identifier: Some(login_of("alice")),
             };
-            subjects.resolve_subject(request).await.unwrap().into_inner()
+            subjects
+                .resolve_subject(request)
+                .await
+                .unwrap()
+                .into_inner()
         })
     });
     let asks: Vec<_> = asks.collect();
@@ -38,7 +42,10 @@ async fn a_subject_is_made_once_however_many_ask(service: Service) {
     for ask in asks {
         answers.push(ask.await.unwrap());
     }
-    let ids: HashSet<_> = answers.iter().map(|answer| answer.subject_id.clone()).collect();
+    let ids: HashSet<_> = answers
+        .iter()
+        .map(|answer| answer.subject_id.clone())
+        .collect();
     assert_eq!(ids.len(), 1);
     let after = service.stop().await.serve(&[]).await;
     assert_eq!(after.subject("alice").await.to_vec(), answers[0].subject_id);
@@ -99,16 +106,33 @@ async fn a_link_joins_and_an_unlink_takes_it_back_exactly(service: Service) {
     let service = service.stop().await.serve(&[]).await;
     assert_eq!(person(&service, c).await.members, [b.to_vec(), c.to_vec()]);
     assert_eq!(person(&service, a).await.members, [a.to_vec()]);
-    assert_eq!(service.profile.people().members(c).len(), 2, "from the snapshot");
-    let names: Vec<_> = service.control().await.into_iter().map(|event| event.r#type).collect();
-    assert_eq!(names, ["subjects_linked", "subjects_linked", "subjects_unlinked"]);
+    assert_eq!(
+        service.profile.people().members(c).len(),
+        2,
+        "from the snapshot"
+    );
+    let names: Vec<_> = service
+        .control()
+        .await
+        .into_iter()
+        .map(|event| event.r#type)
+        .collect();
+    assert_eq!(
+        names,
+        ["subjects_linked", "subjects_linked", "subjects_unlinked"]
+    );
 }
 
 async fn validating_changes_nothing(service: Service) {
     let [a, b, _] = three(&service).await;
     let mut request = link_request("r-1", a, b);
     request.validate_only = true;
-    let would = service.subjects().link_subjects(request).await.unwrap().into_inner();
+    let would = service
+        .subjects()
+        .link_subjects(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(would.link_id.is_empty());
     assert_eq!(would.person.unwrap().members.len(), 2);
     assert_eq!(person(&service, a).await.members.len(), 1);
@@ -170,10 +194,19 @@ async fn what_is_missing_is_not_found(service: Service) {
         subject_id: vec![9; 16],
     };
     let status = service.subjects().get_person(request).await.unwrap_err();
-    assert_eq!((status.code(), refusal(&status).0.as_str()), (Code::NotFound, error::SUBJECT_NOT_FOUND));
+    assert_eq!(
+        (status.code(), refusal(&status).0.as_str()),
+        (Code::NotFound, error::SUBJECT_NOT_FOUND)
+    );
     let alone = service.link(a, a).await.unwrap_err();
-    assert_eq!(refusal(&alone), ("INVALID_REQUEST".to_owned(), vec!["right".to_owned()]));
+    assert_eq!(
+        refusal(&alone),
+        ("INVALID_REQUEST".to_owned(), vec!["right".to_owned()])
+    );
     let request = pb::LinkSubjectsRequest::default();
     let empty = service.subjects().link_subjects(request).await.unwrap_err();
-    assert_eq!(refusal(&empty).1, ["request_id", "left", "right", "evidence"]);
+    assert_eq!(
+        refusal(&empty).1,
+        ["request_id", "left", "right", "evidence"]
+    );
 }

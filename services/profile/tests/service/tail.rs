@@ -37,7 +37,13 @@ async fn a_reader_goes_on_in_the_middle_of_a_batch(service: Service) {
         assert_eq!(sequences, (after + 1..=10).collect::<Vec<_>>());
     }
     let ends = pb::GetLogPositionsRequest {};
-    let ends = service.events().get_log_positions(ends).await.unwrap().into_inner().ends;
+    let ends = service
+        .events()
+        .get_log_positions(ends)
+        .await
+        .unwrap()
+        .into_inner()
+        .ends;
     assert_eq!(ends.len(), 65);
     assert_eq!(ends[partition as usize].after_sequence, 10);
 }
@@ -67,7 +73,12 @@ async fn a_follower_hears_of_new_events_and_of_silence(service: Service) {
         types: Vec::new(),
         follow: true,
     };
-    let mut tail = service.events().tail_events(request).await.unwrap().into_inner();
+    let mut tail = service
+        .events()
+        .tail_events(request)
+        .await
+        .unwrap()
+        .into_inner();
     let first = tail.message().await.unwrap().unwrap();
     assert_eq!(first.batch.unwrap().last_sequence, 2);
     let silence = tail.message().await.unwrap().unwrap();
@@ -79,7 +90,10 @@ async fn a_follower_hears_of_new_events_and_of_silence(service: Service) {
             break batch;
         }
     };
-    assert_eq!((news.events[0].event_id.as_str(), news.high_water), ("new", 3));
+    assert_eq!(
+        (news.events[0].event_id.as_str(), news.high_water),
+        ("new", 3)
+    );
 }
 
 async fn a_large_batch_comes_in_parts_that_a_client_takes(service: Service) {
@@ -96,7 +110,10 @@ async fn a_large_batch_comes_in_parts_that_a_client_takes(service: Service) {
     let mut service = service;
     for read in ["from memory", "from disk"] {
         let batches = service.read(&[(alice.partition(), 0)], &[]).await;
-        assert!(batches.len() >= 4, "{read}: 3.6 MB in parts of 1 MiB at most");
+        assert!(
+            batches.len() >= 4,
+            "{read}: 3.6 MB in parts of 1 MiB at most"
+        );
         let stored: Vec<_> = batches.into_iter().flat_map(|batch| batch.events).collect();
         assert_gapless(&stored);
         assert_eq!(stored.len(), 60);
