@@ -75,39 +75,59 @@ pub struct CampaignReport {
     pub cost_per_conversion: Option<Micros>,
 }
 
-/// Computes a campaign's measures over people, each given by the folded activity of all their
-/// subjects.
-///
-/// The clicks of one eager person are not independent trials, so the interval of `ctr` is too
-/// narrow where few people make most of them; that of `people_ctr` is right. No rate exceeds 1:
-/// clicks beyond the impressions, and conversions beyond the clicks, stay in the totals only, and
-/// a person who clicked without a recorded impression counts as reached.
+/// The sums behind a campaign's measures, person by person, so that a population need not be held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    totals: CampaignActivity,
+    reached: u64,
+    clicked: u64,
+    converted: u64,
+    clicked_and_converted: u64,
+}
+
+impl Tally {
+    /// Takes one person, given by the folded activity of all their subjects.
+    pub fn push(&mut self, person: &CampaignActivity) {
+        self.totals.merge(person);
+        self.reached += u64::from(person.impressions > 0 || person.clicks > 0);
+        self.clicked += u64::from(person.clicks > 0);
+        self.converted += u64::from(person.conversions > 0);
+        self.clicked_and_converted += u64::from(person.clicks > 0 && person.conversions > 0);
+    }
+
+    /// Computes the measures.
+    ///
+    /// The clicks of one eager person are not independent trials, so the interval of `ctr` is too
+    /// narrow where few people make most of them; that of `people_ctr` is right. No rate exceeds 1:
+    /// clicks beyond the impressions, and conversions beyond the clicks, stay in the totals only, and
+    /// a person who clicked without a recorded impression counts as reached.
+    #[must_use]
+    pub fn report(&self) -> CampaignReport {
+        let totals = self.totals;
+        let (revenue, cost) = (i128::from(totals.revenue.0), i128::from(totals.cost.0));
+        let paid = cost > 0;
+        CampaignReport {
+            totals,
+            people_reached: self.reached,
+            people_clicked: self.clicked,
+            people_converted: self.converted,
+            ctr: rate(totals.clicks, totals.impressions),
+            cvr: rate(totals.conversions, totals.clicks),
+            people_ctr: rate(self.clicked, self.reached),
+            people_cvr: rate(self.clicked_and_converted, self.clicked),
+            roi_ppm: paid.then(|| divide((revenue - cost) * WHOLE, cost)),
+            roas_ppm: paid.then(|| divide(revenue * WHOLE, cost)),
+            cost_per_click: ratio(cost, totals.clicks).map(Micros),
+            cost_per_conversion: ratio(cost, totals.conversions).map(Micros),
+        }
+    }
+}
+
+/// Computes a campaign's measures over people: [`Tally::report`] of all of them.
 pub fn report<'a>(people: impl IntoIterator<Item = &'a CampaignActivity>) -> CampaignReport {
-    let mut totals = CampaignActivity::default();
-    let (mut reached, mut clicked, mut converted, mut clicked_and_converted) = (0u64, 0, 0, 0);
-    for person in people {
-        totals.merge(person);
-        reached += u64::from(person.impressions > 0 || person.clicks > 0);
-        clicked += u64::from(person.clicks > 0);
-        converted += u64::from(person.conversions > 0);
-        clicked_and_converted += u64::from(person.clicks > 0 && person.conversions > 0);
-    }
-    let (revenue, cost) = (i128::from(totals.revenue.0), i128::from(totals.cost.0));
-    let paid = cost > 0;
-    CampaignReport {
-        totals,
-        people_reached: reached,
-        people_clicked: clicked,
-        people_converted: converted,
-        ctr: rate(totals.clicks, totals.impressions),
-        cvr: rate(totals.conversions, totals.clicks),
-        people_ctr: rate(clicked, reached),
-        people_cvr: rate(clicked_and_converted, clicked),
-        roi_ppm: paid.then(|| divide((revenue - cost) * WHOLE, cost)),
-        roas_ppm: paid.then(|| divide(revenue * WHOLE, cost)),
-        cost_per_click: ratio(cost, totals.clicks).map(Micros),
-        cost_per_conversion: ratio(cost, totals.conversions).map(Micros),
-    }
+    let mut tally = Tally::default();
+    people.into_iter().for_each(|person| tally.push(person));
+    tally.report()
 }
 
 fn rate(successes: u64, trials: u64) -> Option<Rate> {

@@ -1,0 +1,47 @@
+//! The evaluate service as a process of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use rapport_evaluate::Evaluate;
+use rapport_evaluate::config::Config;
+use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_types::SystemClock;
+use tonic::service::Routes;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "evaluate stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-evaluate")?;
+    let profile = connect(&ClientConfig::new(config.profile_url.as_str()))?;
+    let evaluate = Arc::new(Evaluate::start(&config, profile, Arc::new(SystemClock)).await?);
+    let mut routes = Routes::builder();
+    evaluate.mount(&mut routes);
+    let server = Server::new(config.serve, routes.routes(), &Evaluate::SERVICES);
+    let (draining, watched) = (Arc::clone(&evaluate), Arc::clone(&evaluate));
+    let shutdown = async move {
+        tokio::select! {
+            () = shutdown_signal() => {}
+            () = watched.broken() => {}
+        }
+    };
+    server
+        .before_exit("write the projections", async move {
+            draining.drain().await;
+        })
+        .serve(shutdown)
+        .await?;
+    anyhow::ensure!(!evaluate.is_broken(), "a projection could not go on");
+    Ok(())
+}

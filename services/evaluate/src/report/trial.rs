@@ -1,0 +1,291 @@
+//! One experiment over measured people, by first exposure.
+
+use evaluate_domain::experiment::{
+    self, Arm, ArmAnalysis, Exposure, Exposures, MetricKind, Question, State, Warning,
+};
+use rapport_math::PairMoments;
+use rapport_types::UnixMillis;
+
+use super::Collect;
+use crate::error::Error;
+use crate::projection::{Currency, Journey};
+use crate::store::experiment::Experiment;
+
+/// Confidence of every interval.
+const CONFIDENCE: f64 = 0.95;
+/// How far the clocks of those who expose may be off: an arm served in the second in which the
+/// experiment was started belongs to it.
+const CLOCK_SLACK_MS: i64 = 5 * 60 * 1_000;
+
+/// What counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Whether a person bought.
+    Conversion,
+    /// What a person brought, in units of currency.
+    Revenue,
+}
+
+/// An experiment being counted.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    experiment: Experiment,
+    metric: Metric,
+    currency: Option<Currency>,
+    /// In the order of the variants, the control first.
+    arms: Vec<Arm>,
+    crossovers: u64,
+    /// People whose every exposure lies outside the run.
+    outside: u64,
+    /// People who first met a variant that the experiment does not have.
+    unknown: u64,
+}
+
+/// What the numbers say in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing can be told yet.
+    Wait,
+    /// A treated variant is better than the control.
+    Better,
+    /// A treated variant is worse, and none is better.
+    Worse,
+    /// It is over, and no difference was found.
+    NoDifference,
+    /// The sizes of the arms say that assignment or logging is broken.
+    Broken,
+}
+
+impl Verdict {
+    /// Returns the contract's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "WAIT",
+            Self::Better => "BETTER",
+            Self::Worse => "WORSE",
+            Self::NoDifference => "NO_DIFFERENCE",
+            Self::Broken => "BROKEN",
+        }
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct TrialResult {
+    /// All arms, the control first.
+    pub arms: Vec<Arm>,
+    /// The treated arms, in the same order.
+    pub treated: Vec<ArmAnalysis>,
+    /// The p of the arms' sizes; 1 while nobody was exposed.
+    pub srm_p: f64,
+    /// People who met two variants.
+    pub crossovers: u64,
+    /// The word.
+    pub verdict: Verdict,
+    /// Sentences.
+    pub warnings: Vec<String>,
+}
+
+impl Trial {
+    /// Returns a trial without people. Money in another currency than `currency` is left out.
+    #[must_use]
+    pub fn new(experiment: Experiment, metric: Metric, currency: Option<Currency>) -> Self {
+        let arm = |variant: &experiment::Variant| Arm {
+            variant: variant.key.clone(),
+            units: PairMoments::default(),
+        };
+        let arms = experiment.allocation.variants().iter().map(arm).collect();
+        Self {
+            experiment,
+            metric,
+            currency,
+            arms,
+            crossovers: 0,
+            outside: 0,
+            unknown: 0,
+        }
+    }
+
+    /// Returns the exposures that belong to the experiment's run.
+    fn exposures(&self, person: &Journey) -> (Exposures, bool) {
+        let (mut exposures, mut any) = (Exposures::default(), false);
+        for (variant, seen) in person.variants(&self.experiment.key) {
+            any = true;
+            let live = seen.live.filter(|at| self.covers(UnixMillis(*at)));
+            for at in live.into_iter().chain(seen.imported) {
+                exposures.record(Exposure {
+                    at: UnixMillis(at),
+                    variant: variant.to_owned(),
+                });
+            }
+        }
+        (exposures, any)
+    }
+
+    fn covers(&self, at: UnixMillis) -> bool {
+        let begun = |started_at: UnixMillis| at.plus(CLOCK_SLACK_MS) >= started_at;
+        match self.experiment.state {
+            State::Draft => false,
+            State::Running { started_at } => begun(started_at),
+            State::Stopped {
+                started_at,
+                stopped_at,
+            } => begun(started_at) && at < stopped_at,
+        }
+    }
+
+    fn outcome(&self, person: &Journey, exposed_at: UnixMillis) -> f64 {
+        let end = match self.experiment.state {
+            State::Stopped { stopped_at, .. } => stopped_at,
+            State::Draft | State::Running { .. } => UnixMillis(i64::MAX),
+        };
+        let orders = person.orders().into_iter();
+        let mut after = orders.filter(|order| order.at >= exposed_at && order.at < end);
+        match self.metric {
+            Metric::Conversion => f64::from(u8::from(after.any(|order| order.is_purchase))),
+            Metric::Revenue => after
+                .filter(|order| Some(order.currency) == self.currency)
+                .map(|order| order.net.to_units_f64())
+                .sum(),
+        }
+    }
+
+    /// Compares the arms.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an experiment without two arms, which cannot be stored.
+    pub fn finish(self) -> Result<TrialResult, Error> {
+        let control = self.experiment.allocation.control().to_owned();
+        let variants = self.experiment.allocation.variants().iter();
+        let shares: Vec<f64> = variants.map(|variant| f64::from(variant.share)).collect();
+        let kind = match self.metric {
+            Metric::Conversion => MetricKind::TwoValued {
+                low: 0.0,
+                high: 1.0,
+            },
+            Metric::Revenue => MetricKind::Numeric,
+        };
+        let question = Question {
+            arms: &self.arms,
+            control: &control,
+            shares: Some(&shares),
+            kind,
+            covariate: false,
+            confidence: CONFIDENCE,
+        };
+        let treated = experiment::analyse(&question)
+            .map_err(|_| Error::Internal("an experiment cannot be analysed"))?;
+        let sizes = treated.first().and_then(|row| row.sample_ratio);
+        Ok(TrialResult {
+            srm_p: sizes.map_or(1.0, |ratio| ratio.p),
+            crossovers: self.crossovers,
+            verdict: verdict(&treated, self.experiment.state),
+            warnings: self.warnings(&treated),
+            arms: self.arms,
+            treated,
+        })
+    }
+
+    fn warnings(&self, treated: &[ArmAnalysis]) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for row in treated {
+            for warning in &row.warnings {
+                let sentence = sentence(*warning, &row.variant);
+                if !sentences.contains(&sentence) {
+                    sentences.push(sentence);
+                }
+            }
+        }
+        let mut count = |people: u64, what: &str| {
+            if people > 0 {
+                sentences.push(format!("{people} persons {what}."));
+            }
+        };
+        count(
+            self.crossovers,
+            "met more than one variant and count by their first",
+        );
+        count(
+            self.outside,
+            "were exposed only outside the run and are left out",
+        );
+        count(
+            self.unknown,
+            "met a variant that the experiment does not have and are left out",
+        );
+        sentences
+    }
+}
+
+impl Collect for Trial {
+    fn take(&mut self, person: &Journey) -> Result<(), Error> {
+        let (exposures, any) = self.exposures(person);
+        let Some(first) = exposures.first() else {
+            self.outside += u64::from(any);
+            return Ok(());
+        };
+        let value = self.outcome(person, first.at);
+        match self
+            .arms
+            .iter_mut()
+            .find(|arm| arm.variant == first.variant)
+        {
+            Some(arm) => {
+                arm.units.push(value, 0.0);
+                self.crossovers += u64::from(exposures.crossed());
+            }
+            None => self.unknown += 1,
+        }
+        Ok(())
+    }
+}
+
+/// While it runs, the sequential interval decides, as somebody may look every day; once it is over,
+/// the corrected test of its fixed horizon does.
+fn verdict(treated: &[ArmAnalysis], state: State) -> Verdict {
+    if treated
+        .iter()
+        .any(|row| row.verdict == experiment::Verdict::Invalid)
+    {
+        return Verdict::Broken;
+    }
+    let stopped = matches!(state, State::Stopped { .. });
+    let sign = |row: &ArmAnalysis| {
+        let found = row.estimate?;
+        let sure = match stopped {
+            true => row.p_corrected.is_some_and(|p| p < 1.0 - CONFIDENCE),
+            false => row.sequential.is_some_and(|range| !range.contains(0.0)),
+        };
+        sure.then_some(found.effect)
+    };
+    let effects: Vec<f64> = treated.iter().filter_map(sign).collect();
+    if effects.iter().any(|effect| *effect > 0.0) {
+        Verdict::Better
+    } else if !effects.is_empty() {
+        Verdict::Worse
+    } else if stopped && treated.iter().all(|row| row.estimate.is_some()) {
+        Verdict::NoDifference
+    } else {
+        Verdict::Wait
+    }
+}
+
+fn sentence(warning: Warning, variant: &str) -> String {
+    match warning {
+        Warning::SampleRatioMismatch => {
+            "The arms do not have their promised shares: believe no effect.".to_owned()
+        }
+        Warning::SmallSample => format!(
+            "`{variant}` or the control has fewer than 100 persons, or fewer than 10 of one outcome."
+        ),
+        Warning::Undefined => format!("`{variant}` has too few persons, or nothing varies."),
+        Warning::NotIfPeeked => format!(
+            "The p of `{variant}` holds only if its size was fixed in advance; the sequential interval \
+             still contains 0."
+        ),
+        Warning::NotAfterCorrection => {
+            format!("`{variant}` is not significant once all variants are considered.")
+        }
+    }
+}

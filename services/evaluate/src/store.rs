@@ -1,0 +1,5 @@
+//! The SQL of evaluate, one noun per file.
+
+pub mod experiment;
+#[cfg(test)]
+mod tests;
