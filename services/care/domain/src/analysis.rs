@@ -1,17 +1,19 @@
-//! What a message says: language, intent, emotion, how pressing it is, and why we think so. Trained
+//! What a message says: language, intent, feelings, how pressing it is, and why we think so. Trained
 //! models answer where they are loaded, word rules where they are not.
+
+use std::sync::Arc;
 
 use rapport_text::{Emotion, Language, TextClassifier, feel, guess_language, normalise};
 
-use crate::intent::{Intent, intent_by_rules};
+use crate::intent::{HASTE, Intent, intent_by_rules};
 
-/// The trained models of message analysis; each is optional. Share them behind an `Arc`.
+/// The trained models of message analysis; each is optional.
 #[derive(Debug, Clone, Default)]
 pub struct MessageModels {
     /// Text to intent. Labels may be the names of [`Intent`] or a shop's own.
-    pub intent: Option<std::sync::Arc<TextClassifier>>,
+    pub intent: Option<Arc<TextClassifier>>,
     /// Text to emotion. Labels as [`Emotion::from_label`] reads them.
-    pub emotion: Option<std::sync::Arc<TextClassifier>>,
+    pub emotion: Option<Arc<TextClassifier>>,
 }
 
 /// Where a piece of evidence comes from.
@@ -34,6 +36,19 @@ pub struct Evidence {
     pub words: String,
 }
 
+/// What the writer of a message feels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Felt {
+    /// The strongest emotion.
+    pub emotion: Emotion,
+    /// How sure the emotion is, in `[0, 1]`; calibrated if a model said it.
+    pub probability: f64,
+    /// Pleasantness, in `[-1, 1]`.
+    pub valence: f64,
+    /// Stir, in `[0, 1]`.
+    pub arousal: f64,
+}
+
 /// What one message says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
@@ -43,82 +58,59 @@ pub struct Analysis {
     pub intent: String,
     /// How sure the intent is, in `[0, 1]`; calibrated if a model said it.
     pub intent_probability: f64,
-    /// The strongest emotion.
-    pub emotion: Emotion,
-    /// How sure the emotion is, in `[0, 1]`; calibrated if a model said it.
-    pub emotion_probability: f64,
-    /// Pleasantness, in `[-1, 1]`.
-    pub valence: f64,
-    /// How pressing the message is, in `[0, 1]`: unpleasantness, stir, the intent and words of haste.
+    /// What the writer feels; `None` where nobody may look.
+    pub feeling: Option<Felt>,
+    /// How pressing the message is, in `[0, 1]`: the intent and words of haste, and where one may
+    /// look also unpleasantness and stir.
     pub urgency: f64,
     /// The words that decided, at most [`EVIDENCE_MAX`] per source.
     pub evidence: Vec<Evidence>,
 }
 
+/// Whether the writer lets the shop read feelings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feelings {
+    /// The `emotion` consent is there.
+    Read,
+    /// It is not: nothing about feelings is computed.
+    Leave,
+}
+
 /// Most pieces of evidence per source.
 const EVIDENCE_MAX: usize = 5;
-
-/// Words of haste. Chinese ones match anywhere, English ones between spaces or signs.
-const HASTE: &[&str] = &[
-    "urgent",
-    "urgently",
-    "asap",
-    "immediately",
-    "right now",
-    "right away",
-    "today",
-    "tonight",
-    "emergency",
-    "at once",
-    "deadline",
-    "hurry",
-    "马上",
-    "立刻",
-    "立即",
-    "尽快",
-    "赶紧",
-    "赶快",
-    "着急",
-    "急用",
-    "加急",
-    "今天",
-    "急急",
-    "紧急",
-    "火速",
-];
 
 /// Weights of urgency. They sum to 1, so that urgency is in `[0, 1]` without clamping.
 const UNPLEASANT_WEIGHT: f64 = 0.35;
 const AROUSAL_WEIGHT: f64 = 0.15;
 const INTENT_WEIGHT: f64 = 0.25;
 const HASTE_WEIGHT: f64 = 0.25;
+/// How pressing an intent of a shop's own is.
+const UNKNOWN_PRESSURE: f64 = 0.3;
 
 /// Analyses one message. Never fails: a message of nothing known is neutral and `other`.
 ///
 /// Cost: about 100 microseconds for a short text with both models.
 #[must_use]
-pub fn analyse(text: &str, models: &MessageModels) -> Analysis {
+pub fn analyse(text: &str, models: &MessageModels, feelings: Feelings) -> Analysis {
     let mut evidence = Vec::new();
     let (intent, intent_probability) = read_intent(text, models, &mut evidence);
-    let felt = read_emotion(text, models, &mut evidence);
     let haste = words_of_haste(text);
-    let pressing = Intent::from_name(&intent).map_or(0.3, intent_pressure);
-    let urgency = UNPLEASANT_WEIGHT * (-felt.valence).max(0.0)
-        + AROUSAL_WEIGHT * felt.arousal
-        + INTENT_WEIGHT * pressing
-        + if haste.is_empty() { 0.0 } else { HASTE_WEIGHT };
-    add_evidence(
-        &mut evidence,
-        EvidenceSource::Urgency,
-        haste.iter().map(|word| (*word).to_owned()),
-    );
+    let pressing = Intent::from_name(&intent).map_or(UNKNOWN_PRESSURE, intent_pressure);
+    let mut urgency = INTENT_WEIGHT * pressing + if haste.is_empty() { 0.0 } else { HASTE_WEIGHT };
+    let feeling = match feelings {
+        Feelings::Read => Some(read_emotion(text, models, &mut evidence)),
+        Feelings::Leave => None,
+    };
+    if let Some(felt) = &feeling {
+        urgency += UNPLEASANT_WEIGHT * (-felt.valence).max(0.0) + AROUSAL_WEIGHT * felt.arousal;
+    }
+    let haste = haste.iter().map(|word| (*word).to_owned());
+    add_evidence(&mut evidence, EvidenceSource::Urgency, haste);
     Analysis {
         language: guess_language(text),
         intent,
         intent_probability,
-        emotion: felt.emotion,
-        emotion_probability: felt.probability,
-        valence: felt.valence,
+        feeling,
         urgency,
         evidence,
     }
@@ -146,37 +138,28 @@ fn read_intent(text: &str, models: &MessageModels, evidence: &mut Vec<Evidence>)
                 1.0 - prediction.probability,
             );
         }
-        let reasons = model.why(text, EVIDENCE_MAX);
-        add_evidence(
-            evidence,
-            EvidenceSource::Intent,
-            reasons.into_iter().map(|r| r.feature),
-        );
+        let reasons = model
+            .why(text, EVIDENCE_MAX)
+            .into_iter()
+            .map(|reason| reason.feature);
+        add_evidence(evidence, EvidenceSource::Intent, reasons);
         return (prediction.label.to_owned(), prediction.probability);
     }
-    let (intent, probability, phrases) = intent_by_rules(text);
-    let words = phrases
-        .iter()
-        .map(|phrase| phrase.trim_end_matches('*').to_owned());
+    let found = intent_by_rules(text);
+    let words = found.phrases.into_iter().map(str::to_owned);
     add_evidence(evidence, EvidenceSource::Intent, words);
-    (intent.name().to_owned(), probability)
-}
-
-struct Felt {
-    emotion: Emotion,
-    probability: f64,
-    valence: f64,
-    arousal: f64,
+    (found.intent.name().to_owned(), found.probability)
 }
 
 fn read_emotion(text: &str, models: &MessageModels, evidence: &mut Vec<Evidence>) -> Felt {
-    let by_words = feel(text);
-    let prediction = models
-        .emotion
-        .as_ref()
-        .map(|model| (model, model.predict(text)));
-    let read = prediction.and_then(|(model, p)| Some((model, Emotion::from_label(p.label)?, p)));
+    let model = models.emotion.as_deref();
+    let read = model.and_then(|model| {
+        let prediction = model.predict(text);
+        let emotion = Emotion::from_label(prediction.label)?;
+        Some((model, emotion, prediction))
+    });
     let Some((model, emotion, prediction)) = read else {
+        let by_words = feel(text);
         add_evidence(
             evidence,
             EvidenceSource::Emotion,
@@ -197,17 +180,17 @@ fn read_emotion(text: &str, models: &MessageModels, evidence: &mut Vec<Evidence>
         valence += probability * pleasant;
         arousal += probability * stirred;
     }
-    let reasons = model.why(text, EVIDENCE_MAX);
-    add_evidence(
-        evidence,
-        EvidenceSource::Emotion,
-        reasons.into_iter().map(|r| r.feature),
-    );
+    let reasons = model
+        .why(text, EVIDENCE_MAX)
+        .into_iter()
+        .map(|reason| reason.feature);
+    add_evidence(evidence, EvidenceSource::Emotion, reasons);
     Felt {
         emotion,
         probability: prediction.probability,
-        valence,
-        arousal,
+        // Sums of rounded shares may leave their range by a hair.
+        valence: valence.clamp(-1.0, 1.0),
+        arousal: arousal.clamp(0.0, 1.0),
     }
 }
 
@@ -215,10 +198,10 @@ fn read_emotion(text: &str, models: &MessageModels, evidence: &mut Vec<Evidence>
 fn intent_pressure(intent: Intent) -> f64 {
     match intent {
         Intent::Complaint => 1.0,
-        Intent::Payment | Intent::DeliveryLate => 0.8,
-        Intent::Refund | Intent::Account => 0.6,
-        Intent::Exchange | Intent::OrderStatus => 0.4,
-        Intent::ProductQuestion | Intent::Other => 0.2,
+        Intent::Payment => 0.8,
+        Intent::Refund | Intent::Account | Intent::Delivery | Intent::Privacy => 0.6,
+        Intent::Exchange | Intent::Coupon => 0.4,
+        Intent::Product | Intent::Other => 0.2,
         Intent::Praise => 0.0,
     }
 }

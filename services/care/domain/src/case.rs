@@ -4,88 +4,79 @@
 /// Where a case stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CaseState {
-    /// Just created; nobody has looked at it.
-    Open,
-    /// Waiting for an agent.
+    /// Waits for an agent.
     Queued,
-    /// One agent has it.
+    /// One agent has it and owes the customer an answer.
     Assigned,
-    /// The agent waits for the customer.
+    /// The same agent has it; the customer owes an answer.
     Pending,
-    /// Answered; the customer may still disagree.
+    /// Solved; a new message of the customer takes it up again.
     Resolved,
-    /// Over.
+    /// Over for ever.
     Closed,
-    /// Resolved or closed, but the customer came back.
-    Reopened,
 }
 
 impl CaseState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Open,
+    pub const ALL: [Self; 5] = [
         Self::Queued,
         Self::Assigned,
         Self::Pending,
         Self::Resolved,
         Self::Closed,
-        Self::Reopened,
     ];
 
-    /// Returns whether an agent's capacity is taken by a case in this state.
+    /// Returns whether an agent has the case: then it takes one place of the agent's capacity.
     #[must_use]
-    pub fn takes_capacity(self) -> bool {
-        matches!(self, Self::Assigned)
+    pub fn has_agent(self) -> bool {
+        matches!(self, Self::Assigned | Self::Pending)
     }
 
-    /// Returns whether the case still needs somebody of the shop.
+    /// Returns the name that events and reports use.
     #[must_use]
-    pub fn is_waiting_for_us(self) -> bool {
-        matches!(
-            self,
-            Self::Open | Self::Queued | Self::Assigned | Self::Reopened
-        )
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Assigned => "assigned",
+            Self::Pending => "pending",
+            Self::Resolved => "resolved",
+            Self::Closed => "closed",
+        }
     }
 }
 
 /// Something that happens to a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CaseEvent {
-    /// Nobody fits now: wait.
-    Enqueue,
-    /// An agent claims it or is chosen.
+    /// An agent gets it.
     Assign,
-    /// The agent gives it back, or went away.
+    /// The agent is gone: back into the queue.
     Release,
-    /// The agent asks the customer something.
-    AskCustomer,
+    /// The agent writes.
+    AgentWrites,
     /// The customer writes.
-    CustomerReplies,
-    /// The agent, or a bot, has answered it.
+    CustomerWrites,
+    /// The agent has solved it.
     Resolve,
-    /// The customer agreed, or said nothing for long enough.
+    /// Nobody will come back to it.
     Close,
-    /// The customer or an agent takes it up again.
-    Reopen,
 }
 
 impl CaseEvent {
     /// Every event.
-    pub const ALL: [Self; 8] = [
-        Self::Enqueue,
+    pub const ALL: [Self; 6] = [
         Self::Assign,
         Self::Release,
-        Self::AskCustomer,
-        Self::CustomerReplies,
+        Self::AgentWrites,
+        Self::CustomerWrites,
         Self::Resolve,
         Self::Close,
-        Self::Reopen,
     ];
 }
 
 /// A move that the rules do not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a case that is {from:?} cannot take {event:?}")]
+#[error("a case that is {} cannot take {event:?}", .from.name())]
 pub struct ForbiddenMove {
     /// Where the case stands.
     pub from: CaseState,
@@ -101,113 +92,57 @@ impl CaseState {
     /// [`ForbiddenMove`] names both; nothing changes.
     pub fn after(self, event: CaseEvent) -> Result<Self, ForbiddenMove> {
         use CaseEvent as E;
-        let forbidden = Err(ForbiddenMove { from: self, event });
-        match self {
-            Self::Open | Self::Reopened => match event {
-                E::Enqueue => Ok(Self::Queued),
-                E::Assign => Ok(Self::Assigned),
-                E::Resolve => Ok(Self::Resolved),
-                E::CustomerReplies => Ok(self),
-                E::Release | E::AskCustomer | E::Close | E::Reopen => forbidden,
-            },
-            Self::Queued => match event {
-                E::Assign => Ok(Self::Assigned),
-                E::Resolve => Ok(Self::Resolved),
-                E::CustomerReplies => Ok(Self::Queued),
-                E::Enqueue | E::Release | E::AskCustomer | E::Close | E::Reopen => forbidden,
-            },
-            Self::Assigned => match event {
-                E::Release => Ok(Self::Queued),
-                E::AskCustomer => Ok(Self::Pending),
-                E::CustomerReplies => Ok(Self::Assigned),
-                E::Resolve => Ok(Self::Resolved),
-                E::Enqueue | E::Assign | E::Close | E::Reopen => forbidden,
-            },
-            Self::Pending => match event {
-                // Back into the queue, not to the agent, whose capacity may be taken by now.
-                E::CustomerReplies | E::Release => Ok(Self::Queued),
-                E::Resolve => Ok(Self::Resolved),
-                E::Enqueue | E::Assign | E::AskCustomer | E::Close | E::Reopen => forbidden,
-            },
-            Self::Resolved => match event {
-                E::Close => Ok(Self::Closed),
-                E::CustomerReplies | E::Reopen => Ok(Self::Reopened),
-                E::Enqueue | E::Assign | E::Release | E::AskCustomer | E::Resolve => forbidden,
-            },
-            Self::Closed => match event {
-                E::CustomerReplies | E::Reopen => Ok(Self::Reopened),
-                E::Enqueue | E::Assign | E::Release | E::AskCustomer | E::Resolve | E::Close => {
-                    forbidden
-                }
-            },
-        }
+        let next = match (self, event) {
+            (Self::Queued, E::Assign) | (Self::Assigned | Self::Pending, E::CustomerWrites) => {
+                Self::Assigned
+            }
+            (Self::Queued | Self::Resolved, E::CustomerWrites)
+            | (Self::Assigned | Self::Pending, E::Release) => Self::Queued,
+            (Self::Assigned | Self::Pending, E::AgentWrites) => Self::Pending,
+            (Self::Assigned | Self::Pending, E::Resolve) => Self::Resolved,
+            (Self::Queued | Self::Assigned | Self::Pending | Self::Resolved, E::Close) => {
+                Self::Closed
+            }
+            (Self::Queued, E::Release | E::AgentWrites | E::Resolve)
+            | (Self::Assigned | Self::Pending, E::Assign)
+            | (Self::Resolved, E::Assign | E::Release | E::AgentWrites | E::Resolve)
+            | (
+                Self::Closed,
+                E::Assign | E::Release | E::AgentWrites | E::CustomerWrites | E::Resolve | E::Close,
+            ) => return Err(ForbiddenMove { from: self, event }),
+        };
+        Ok(next)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CaseEvent, CaseState, ForbiddenMove};
+    use super::{CaseEvent as E, CaseState as S, ForbiddenMove};
     use proptest::prelude::*;
 
     /// The whole table; every move that is not here is forbidden.
-    const ALLOWED: [(CaseState, CaseEvent, CaseState); 23] = [
-        (CaseState::Open, CaseEvent::Enqueue, CaseState::Queued),
-        (CaseState::Open, CaseEvent::Assign, CaseState::Assigned),
-        (CaseState::Open, CaseEvent::Resolve, CaseState::Resolved),
-        (CaseState::Open, CaseEvent::CustomerReplies, CaseState::Open),
-        (CaseState::Reopened, CaseEvent::Enqueue, CaseState::Queued),
-        (CaseState::Reopened, CaseEvent::Assign, CaseState::Assigned),
-        (CaseState::Reopened, CaseEvent::Resolve, CaseState::Resolved),
-        (
-            CaseState::Reopened,
-            CaseEvent::CustomerReplies,
-            CaseState::Reopened,
-        ),
-        (CaseState::Queued, CaseEvent::Assign, CaseState::Assigned),
-        (CaseState::Queued, CaseEvent::Resolve, CaseState::Resolved),
-        (
-            CaseState::Queued,
-            CaseEvent::CustomerReplies,
-            CaseState::Queued,
-        ),
-        (CaseState::Assigned, CaseEvent::Release, CaseState::Queued),
-        (
-            CaseState::Assigned,
-            CaseEvent::AskCustomer,
-            CaseState::Pending,
-        ),
-        (
-            CaseState::Assigned,
-            CaseEvent::CustomerReplies,
-            CaseState::Assigned,
-        ),
-        (CaseState::Assigned, CaseEvent::Resolve, CaseState::Resolved),
-        (
-            CaseState::Pending,
-            CaseEvent::CustomerReplies,
-            CaseState::Queued,
-        ),
-        (CaseState::Pending, CaseEvent::Release, CaseState::Queued),
-        (CaseState::Pending, CaseEvent::Resolve, CaseState::Resolved),
-        (CaseState::Resolved, CaseEvent::Close, CaseState::Closed),
-        (
-            CaseState::Resolved,
-            CaseEvent::CustomerReplies,
-            CaseState::Reopened,
-        ),
-        (CaseState::Resolved, CaseEvent::Reopen, CaseState::Reopened),
-        (
-            CaseState::Closed,
-            CaseEvent::CustomerReplies,
-            CaseState::Reopened,
-        ),
-        (CaseState::Closed, CaseEvent::Reopen, CaseState::Reopened),
+    const ALLOWED: [(S, E, S); 15] = [
+        (S::Queued, E::Assign, S::Assigned),
+        (S::Queued, E::CustomerWrites, S::Queued),
+        (S::Queued, E::Close, S::Closed),
+        (S::Assigned, E::Release, S::Queued),
+        (S::Assigned, E::AgentWrites, S::Pending),
+        (S::Assigned, E::CustomerWrites, S::Assigned),
+        (S::Assigned, E::Resolve, S::Resolved),
+        (S::Assigned, E::Close, S::Closed),
+        (S::Pending, E::Release, S::Queued),
+        (S::Pending, E::AgentWrites, S::Pending),
+        (S::Pending, E::CustomerWrites, S::Assigned),
+        (S::Pending, E::Resolve, S::Resolved),
+        (S::Pending, E::Close, S::Closed),
+        (S::Resolved, E::CustomerWrites, S::Queued),
+        (S::Resolved, E::Close, S::Closed),
     ];
 
     #[test]
     fn only_the_moves_of_the_table_are_allowed() {
-        for from in CaseState::ALL {
-            for event in CaseEvent::ALL {
+        for from in S::ALL {
+            for event in E::ALL {
                 let listed = ALLOWED.iter().find(|row| row.0 == from && row.1 == event);
                 let expected = listed.map(|row| row.2).ok_or(ForbiddenMove { from, event });
                 assert_eq!(from.after(event), expected);
@@ -217,13 +152,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_customer_can_always_be_heard(events in prop::collection::vec(0usize..8, 0..20)) {
-            let mut state = CaseState::Open;
+        fn a_customer_is_heard_until_the_case_is_closed(events in prop::collection::vec(0usize..6, 0..20)) {
+            let mut state = S::Queued;
             for event in events {
-                state = state.after(CaseEvent::ALL[event]).unwrap_or(state);
+                state = state.after(E::ALL[event]).unwrap_or(state);
             }
-            let heard = state.after(CaseEvent::CustomerReplies);
-            prop_assert!(heard.is_ok_and(CaseState::is_waiting_for_us));
+            let heard = state.after(E::CustomerWrites);
+            prop_assert_eq!(heard.is_err(), state == S::Closed);
+            prop_assert!(heard.is_err() || matches!(heard, Ok(S::Queued | S::Assigned)));
         }
     }
 }

@@ -13,13 +13,15 @@ pub mod queueing;
 mod routing;
 mod sla;
 
-pub use agent::{Agent, Ineligible, LEVEL_MAX, Presence, TOPIC_RELAX_MS};
-pub use analysis::{Analysis, Evidence, EvidenceSource, MessageModels, analyse};
+pub use agent::{Agent, Presence, Rejection, SKILL_RELAX_MS};
+pub use analysis::{Analysis, Evidence, EvidenceSource, Feelings, Felt, MessageModels, analyse};
 pub use case::{CaseEvent, CaseState, ForbiddenMove};
 pub use intent::Intent;
-pub use priority::{AGING_POINTS_PER_MINUTE, BASE_POINTS_MAX, QueuedCase, ValueTier, priority};
+pub use priority::{
+    AGING_POINTS_PER_MINUTE, BASE_POINTS_MAX, QueuedCase, ValueTier, base_points, priority, rank,
+};
+pub use rapport_text::{Emotion, Language, ModelFileError, TextClassifier};
 pub use routing::{
-    AGENTS_MAX, Assignment, QUEUE_MAX, QueueReason, RouteDecision, RouteReason, assign_waiting,
-    choose, next_case,
+    AGENTS_MAX, QUEUE_MAX, QueueReason, RouteDecision, RouteReason, choose, next_case,
 };
 pub use sla::{ClockState, SlaClock, SlaPolicy};

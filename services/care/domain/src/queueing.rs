@@ -20,7 +20,10 @@ impl Traffic {
     /// Returns the traffic of so many cases an hour.
     #[must_use]
     pub fn per_hour(arrivals: f64, handling_seconds: f64) -> Self {
-        Self { arrivals_per_second: arrivals / 3_600.0, handling_seconds }
+        Self {
+            arrivals_per_second: arrivals / 3_600.0,
+            handling_seconds,
+        }
     }
 
     /// Returns the offered load in erlangs: agents busy on average if nobody had to wait.
@@ -72,7 +75,12 @@ pub fn erlang_c(agents: u32, traffic: Traffic, target_seconds: f64) -> Option<Pe
     if !traffic.is_sound() || erlangs >= f64::from(agents) {
         return None;
     }
-    Some(waiting(agents, traffic, target_seconds, erlang_b(agents, erlangs)))
+    Some(waiting(
+        agents,
+        traffic,
+        target_seconds,
+        erlang_b(agents, erlangs),
+    ))
 }
 
 /// Erlang C from Erlang B: `C = B / (1 − ρ(1 − B))`; waits are exponential at the spare rate.
@@ -102,44 +110,57 @@ pub fn erlang_a(
     patience_seconds: f64,
     target_seconds: f64,
 ) -> Option<Performance> {
-    if !traffic.is_sound() || agents == 0 || !(patience_seconds.is_finite() && patience_seconds > 0.0) {
+    if !traffic.is_sound()
+        || agents == 0
+        || !(patience_seconds.is_finite() && patience_seconds > 0.0)
+    {
         return None;
     }
     let load = traffic.erlangs() / f64::from(agents);
     let serving_rate = f64::from(agents) / traffic.handling_seconds;
     // In units of patience: rates of serving and of arriving while one case loses patience.
-    let (served, arrived) =
-        (serving_rate * patience_seconds, traffic.arrivals_per_second * patience_seconds);
+    let (served, arrived) = (
+        serving_rate * patience_seconds,
+        traffic.arrivals_per_second * patience_seconds,
+    );
     let blocked = erlang_b(agents, traffic.erlangs());
-    let tail = gamma_series(served, arrived);
-    let wait_probability = tail * blocked / (1.0 + (tail - 1.0) * blocked);
-    let gives_up = 1.0 / (load * tail) + 1.0 - 1.0 / load;
+    let tail = ln_gamma_series(served, arrived);
+    let rarely = libm::exp(-tail);
+    let wait_probability = 1.0 / (1.0 + (1.0 - blocked) * rarely / blocked);
+    let gives_up = rarely / load + 1.0 - 1.0 / load;
     let abandoned = wait_probability * gives_up.clamp(0.0, 1.0);
     let target = target_seconds.max(0.0);
     let kept = libm::exp(-target / patience_seconds);
-    let still = libm::exp(arrived * (1.0 - kept) - serving_rate * target);
-    let longer = still * gamma_series(served, arrived * kept) / tail;
-    let answered_in_time = ((still - 1.0) / tail + 1.0 - longer) / load;
+    // Logarithms throughout: with few agents and much patience the series leaves the doubles.
+    let still = arrived * (1.0 - kept) - serving_rate * target;
+    let longer = libm::exp(still + ln_gamma_series(served, arrived * kept) - tail);
+    let answered_in_time = (libm::exp(still - tail) - rarely + 1.0 - longer) / load;
     let service_level = 1.0 - wait_probability + wait_probability * answered_in_time;
     Some(Performance {
         wait_probability,
         service_level: service_level.clamp(0.0, 1.0),
         mean_wait_seconds: abandoned * patience_seconds,
-        occupancy: load * (1.0 - abandoned),
+        occupancy: (load * (1.0 - abandoned)).min(1.0),
         abandoned,
     })
 }
 
-/// `Σ yⁿ / ((x+1)…(x+n))`, the confluent series of the lower incomplete gamma function: `A(x, y)` of
-/// Mandelbaum and Zeltyn. Terms fall once `n > y − x`, so the loop ends.
-fn gamma_series(x: f64, y: f64) -> f64 {
-    let (mut sum, mut term, mut n) = (1.0, 1.0, 0.0);
+/// The logarithm of `Σ yⁿ / ((x+1)…(x+n))`, the confluent series of the lower incomplete gamma
+/// function: `A(x, y)` of Mandelbaum and Zeltyn. Terms fall once `n > y − x`, so the loop ends.
+fn ln_gamma_series(x: f64, y: f64) -> f64 {
+    const LARGE: f64 = 1e200;
+    let (mut sum, mut term, mut n, mut scale) = (1.0, 1.0, 0.0, 0.0);
     loop {
         n += 1.0;
         term *= y / (x + n);
         sum += term;
-        if (x + n > y && term < sum * 1e-16) || !sum.is_finite() {
-            return sum;
+        if sum > LARGE {
+            sum /= LARGE;
+            term /= LARGE;
+            scale += libm::log(LARGE);
+        }
+        if x + n > y && term < sum * 1e-16 {
+            return libm::log(sum) + scale;
         }
     }
 }
@@ -176,7 +197,10 @@ mod tests {
 
     #[track_caller]
     fn near(found: f64, expected: f64, error: f64) {
-        assert!((found - expected).abs() <= error, "{found} is not {expected} ± {error}");
+        assert!(
+            (found - expected).abs() <= error,
+            "{found} is not {expected} ± {error}"
+        );
     }
 
     #[test]
@@ -190,11 +214,29 @@ mod tests {
     #[test]
     fn one_server_is_the_textbook_queue() {
         // M/M/1 with ρ = 1/2: half wait, the mean wait is ρ / (μ − λ) = 0.5 / 0.5.
-        let one = erlang_c(1, Traffic { arrivals_per_second: 0.5, handling_seconds: 1.0 }, 0.0).unwrap();
+        let one = erlang_c(
+            1,
+            Traffic {
+                arrivals_per_second: 0.5,
+                handling_seconds: 1.0,
+            },
+            0.0,
+        )
+        .unwrap();
         near(one.wait_probability, 0.5, 1e-15);
         near(one.mean_wait_seconds, 1.0, 1e-15);
         near(one.service_level, 0.5, 1e-15);
-        assert!(erlang_c(1, Traffic { arrivals_per_second: 1.0, handling_seconds: 1.0 }, 0.0).is_none());
+        assert!(
+            erlang_c(
+                1,
+                Traffic {
+                    arrivals_per_second: 1.0,
+                    handling_seconds: 1.0
+                },
+                0.0
+            )
+            .is_none()
+        );
     }
 
     #[test]
@@ -205,7 +247,8 @@ mod tests {
             (360.0, 240.0, 29, 0.8403, 11.63),
             (1_000.0, 300.0, 91, 0.8144, 12.11),
         ] {
-            let (found, performance) = staffing(Traffic::per_hour(per_hour, seconds), 0.8, 20.0).unwrap();
+            let (found, performance) =
+                staffing(Traffic::per_hour(per_hour, seconds), 0.8, 20.0).unwrap();
             assert_eq!(found, agents);
             near(performance.service_level, level, 5e-5);
             near(performance.mean_wait_seconds, asa, 5e-3);
@@ -224,7 +267,10 @@ mod tests {
     fn erlang_a_matches_garnett_mandelbaum_and_reiman() {
         // "Designing a call center with impatient customers" (2002), table 1: 48 calls a minute of
         // one minute, 50 agents, patience two minutes: 3.1 % give up, 3.7 s mean wait, 93 % busy.
-        let traffic = Traffic { arrivals_per_second: 0.8, handling_seconds: 60.0 };
+        let traffic = Traffic {
+            arrivals_per_second: 0.8,
+            handling_seconds: 60.0,
+        };
         let found = erlang_a(50, traffic, 120.0, 12.5).unwrap();
         near(found.abandoned, 0.031, 5e-4);
         near(found.mean_wait_seconds, 3.7, 5e-2);
@@ -237,7 +283,10 @@ mod tests {
     #[test]
     fn one_impatient_server_matches_its_birth_and_death_chain() {
         // One agent, λ = μ = θ = 1: state n leaves at rate n, so states are Poisson(1).
-        let one = Traffic { arrivals_per_second: 1.0, handling_seconds: 1.0 };
+        let one = Traffic {
+            arrivals_per_second: 1.0,
+            handling_seconds: 1.0,
+        };
         let found = erlang_a(1, one, 1.0, 0.0).unwrap();
         let idle = libm::exp(-1.0);
         near(found.wait_probability, 1.0 - idle, 1e-12);
@@ -247,9 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn one_agent_and_endless_patience_stay_finite() {
+        // 1,389 erlangs on one agent: all but the one served per 1,000 s give up.
+        let found = erlang_a(1, Traffic::per_hour(5_000.0, 1_000.0), 2_000.0, 20.0).unwrap();
+        near(found.wait_probability, 1.0, 1e-12);
+        near(found.occupancy, 1.0, 1e-9);
+        near(found.abandoned, 1.0 - 3.6 / 5_000.0, 1e-9);
+    }
+
+    #[test]
     fn unsound_traffic_has_no_answer() {
-        for (arrivals, seconds) in [(0.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
-            let traffic = Traffic { arrivals_per_second: arrivals, handling_seconds: seconds };
+        for (arrivals, seconds) in [
+            (0.0, 1.0),
+            (1.0, 0.0),
+            (f64::NAN, 1.0),
+            (1.0, f64::INFINITY),
+        ] {
+            let traffic = Traffic {
+                arrivals_per_second: arrivals,
+                handling_seconds: seconds,
+            };
             assert!(erlang_c(9, traffic, 1.0).is_none());
             assert!(erlang_a(9, traffic, 1.0, 1.0).is_none());
             assert!(staffing(traffic, 0.8, 20.0).is_none());

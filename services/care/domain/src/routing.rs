@@ -3,30 +3,42 @@
 
 use rapport_types::UnixMillis;
 
-use crate::agent::{Agent, Ineligible, Presence};
-use crate::priority::{QueuedCase, priority};
+use crate::agent::{Agent, Presence, Rejection};
+use crate::priority::QueuedCase;
 
 /// Most agents that one choice looks at; the caller takes them by id.
 pub const AGENTS_MAX: usize = 10_000;
-/// Most cases that one queue holds.
-pub const QUEUE_MAX: usize = 100_000;
+/// Most cases that one choice for an agent looks at, most urgent first.
+pub const QUEUE_MAX: usize = 1_000;
 
 /// Why an agent was chosen, strongest first.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RouteReason {
     /// Speaks the customer's language.
-    SpeaksLanguage(rapport_text::Language),
-    /// Level in the case's topic.
-    TopicLevel {
-        /// What the case is about.
-        topic: String,
-        /// 0 only after the case has waited long enough for anybody.
-        level: u8,
-    },
-    /// Share of the capacity taken before this case, in `[0, 1)`.
-    Load(f64),
+    SpeaksLanguage(String),
+    /// The agent's skills name the intent.
+    Specialist(String),
+    /// The agent handles every intent.
+    Generalist,
+    /// The agent has other skills, but the case has waited too long for a specialist.
+    SkillRelaxed,
+    /// Cases and capacity before this case.
+    Load(u32, u32),
     /// How long the agent has been idle, in milliseconds.
     IdleFor(i64),
+}
+
+impl std::fmt::Display for RouteReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SpeaksLanguage(language) => write!(f, "speaks {language}"),
+            Self::Specialist(intent) => write!(f, "is a specialist for {intent}"),
+            Self::Generalist => f.write_str("handles every intent"),
+            Self::SkillRelaxed => f.write_str("takes it because it has waited long"),
+            Self::Load(load, capacity) => write!(f, "has {load} of {capacity} cases"),
+            Self::IdleFor(millis) => write!(f, "has been free for {} s", millis / 1_000),
+        }
+    }
 }
 
 /// Why a case stays in the queue: the first gate that nobody passes.
@@ -35,18 +47,36 @@ pub enum QueueReason {
     /// Nobody at all, there or not, speaks the language.
     #[error("nobody speaks the language")]
     NobodySpeaksLanguage,
-    /// Speakers there are, but none knows the topic well enough yet.
-    #[error("nobody who speaks the language knows the topic")]
-    NobodyKnowsTopic,
+    /// Speakers there are, but none handles the intent yet.
+    #[error("nobody who speaks the language handles the intent")]
+    NobodyHandlesIntent,
     /// Those who could are all away.
     #[error("nobody who could take it is online")]
     NobodyOnline,
-    /// Those who could and are there have given the case back.
-    #[error("everybody who could take it gave it back")]
-    EverybodyDeclined,
     /// Those who could and are there have their hands full.
     #[error("everybody who could take it is at capacity")]
     EverybodyBusy,
+}
+
+impl QueueReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::NobodySpeaksLanguage,
+        Self::NobodyHandlesIntent,
+        Self::NobodyOnline,
+        Self::EverybodyBusy,
+    ];
+
+    /// Returns the code that answers and tables carry.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NobodySpeaksLanguage => "NOBODY_SPEAKS_LANGUAGE",
+            Self::NobodyHandlesIntent => "NOBODY_HANDLES_INTENT",
+            Self::NobodyOnline => "NOBODY_ONLINE",
+            Self::EverybodyBusy => "EVERYBODY_BUSY",
+        }
+    }
 }
 
 /// The answer to "who takes this case".
@@ -54,68 +84,76 @@ pub enum QueueReason {
 pub struct RouteDecision {
     /// The chosen agent, or why nobody was.
     pub agent: Result<String, QueueReason>,
-    /// How well the agent fits, in `[0, 1]`: 0.6 for the level, 0.4 for free capacity. For people to
-    /// read; the choice itself is made by the exact order. 0 when nobody was chosen.
-    pub score: f64,
-    /// Why this agent.
+    /// Why this agent; empty when nobody was chosen.
     pub reasons: Vec<RouteReason>,
-    /// Every agent that could not be chosen, with every reason, by id.
-    pub rejected: Vec<(String, Vec<Ineligible>)>,
+    /// Every other agent with the reason, by id.
+    pub rejected: Vec<(String, Rejection)>,
 }
 
 /// Chooses the agent for a case.
 ///
-/// The order is total and does not depend on the order of `agents`: higher level in the topic, lower
-/// share of capacity taken, idle longest, then id. At most [`AGENTS_MAX`] agents are looked at.
-/// Cost: `O(agents)`.
+/// The order is total and does not depend on the order of `agents`: specialists first, then the
+/// lower share of capacity taken, idle longest, id. At most [`AGENTS_MAX`] agents are looked at.
+/// Cost: `O(agents log agents)`.
 #[must_use]
 pub fn choose(case: &QueuedCase, agents: &[Agent], now: UnixMillis) -> RouteDecision {
     let agents = &agents[..agents.len().min(AGENTS_MAX)];
-    let mut best: Option<&Agent> = None;
-    let mut rejected = Vec::new();
-    for agent in agents {
-        let reasons = agent.ineligibility(case, now);
-        if !reasons.is_empty() {
-            rejected.push((agent.agent_id.clone(), reasons));
-        } else if best.is_none_or(|best| is_better(agent, best, case)) {
-            best = Some(agent);
+    let eligible = agents
+        .iter()
+        .filter(|agent| agent.eligible(case, now).is_ok());
+    let best = eligible.reduce(|best, agent| {
+        if is_better(agent, best, case) {
+            agent
+        } else {
+            best
         }
-    }
-    rejected.sort_by(|a, b| a.0.cmp(&b.0));
-    let Some(agent) = best else {
-        let agent = Err(queue_reason(case, agents, now));
-        return RouteDecision {
-            agent,
-            score: 0.0,
-            reasons: Vec::new(),
-            rejected,
-        };
-    };
-    let level = agent.level(&case.topic);
-    let load = f64::from(agent.assigned) / f64::from(agent.capacity);
+    });
+    let chosen = best.map(|agent| agent.agent_id.as_str());
+    let mut rejected: Vec<(String, Rejection)> = agents
+        .iter()
+        .filter(|agent| Some(agent.agent_id.as_str()) != chosen)
+        .map(|agent| {
+            let reason = agent
+                .eligible(case, now)
+                .err()
+                .unwrap_or(Rejection::Outranked);
+            (agent.agent_id.clone(), reason)
+        })
+        .collect();
+    rejected.sort();
     RouteDecision {
-        agent: Ok(agent.agent_id.clone()),
-        score: 0.6 * f64::from(level) / f64::from(crate::LEVEL_MAX) + 0.4 * (1.0 - load),
-        reasons: vec![
-            RouteReason::SpeaksLanguage(case.language),
-            RouteReason::TopicLevel {
-                topic: case.topic.clone(),
-                level,
-            },
-            RouteReason::Load(load),
-            RouteReason::IdleFor(now.since(agent.idle_since).max(0)),
-        ],
+        agent: best
+            .map(|agent| agent.agent_id.clone())
+            .ok_or_else(|| queue_reason(case, agents, now)),
+        reasons: best.map_or_else(Vec::new, |agent| reasons(case, agent, now)),
         rejected,
     }
 }
 
+fn reasons(case: &QueuedCase, agent: &Agent, now: UnixMillis) -> Vec<RouteReason> {
+    let mut reasons = Vec::new();
+    if !case.language.is_empty() {
+        reasons.push(RouteReason::SpeaksLanguage(case.language.clone()));
+    }
+    reasons.push(if agent.is_specialist(&case.intent) {
+        RouteReason::Specialist(case.intent.clone())
+    } else if agent.skills.is_empty() {
+        RouteReason::Generalist
+    } else {
+        RouteReason::SkillRelaxed
+    });
+    reasons.push(RouteReason::Load(agent.load, agent.capacity));
+    reasons.push(RouteReason::IdleFor(now.since(agent.idle_since).max(0)));
+    reasons
+}
+
 /// Whether one eligible agent comes before another.
 fn is_better(one: &Agent, other: &Agent, case: &QueuedCase) -> bool {
-    let level = |agent: &Agent| agent.level(&case.topic);
+    let specialist = |agent: &Agent| agent.is_specialist(&case.intent);
     // a / b < c / d is a · d < c · b: exact where a division would round.
-    let load = |a: &Agent, b: &Agent| u64::from(a.assigned) * u64::from(b.capacity);
-    level(other)
-        .cmp(&level(one))
+    let load = |a: &Agent, b: &Agent| u64::from(a.load) * u64::from(b.capacity);
+    specialist(other)
+        .cmp(&specialist(one))
         .then_with(|| load(one, other).cmp(&load(other, one)))
         .then_with(|| one.idle_since.cmp(&other.idle_since))
         .then_with(|| one.agent_id.cmp(&other.agent_id))
@@ -123,31 +161,24 @@ fn is_better(one: &Agent, other: &Agent, case: &QueuedCase) -> bool {
 }
 
 fn queue_reason(case: &QueuedCase, agents: &[Agent], now: UnixMillis) -> QueueReason {
-    let mut left: Vec<&Agent> = agents
-        .iter()
-        .filter(|agent| agent.speaks(case.language))
-        .collect();
+    let mut left: Vec<&Agent> = agents.iter().filter(|agent| agent.speaks(case)).collect();
     if left.is_empty() {
         return QueueReason::NobodySpeaksLanguage;
     }
-    left.retain(|agent| agent.knows(case, now));
+    left.retain(|agent| agent.handles(case, now));
     if left.is_empty() {
-        return QueueReason::NobodyKnowsTopic;
+        return QueueReason::NobodyHandlesIntent;
     }
     left.retain(|agent| agent.presence == Presence::Online);
     if left.is_empty() {
-        return QueueReason::NobodyOnline;
-    }
-    left.retain(|agent| !case.declined_by.contains(&agent.agent_id));
-    if left.is_empty() {
-        QueueReason::EverybodyDeclined
+        QueueReason::NobodyOnline
     } else {
         QueueReason::EverybodyBusy
     }
 }
 
-/// Returns the case that a free agent should take next: the highest priority among those the agent
-/// is eligible for, then the longest wait, then the id. `None` if there is none.
+/// Returns the case that a free agent should take next: the highest rank among those the agent may
+/// take, then the longest wait, then the id. `None` if there is none.
 ///
 /// At most [`QUEUE_MAX`] cases are looked at. Cost: `O(cases)`.
 #[must_use]
@@ -156,53 +187,14 @@ pub fn next_case<'a>(
     agent: &Agent,
     now: UnixMillis,
 ) -> Option<&'a QueuedCase> {
-    let eligible = |case: &&QueuedCase| agent.ineligibility(case, now).is_empty();
+    let eligible = |case: &&QueuedCase| agent.eligible(case, now).is_ok();
+    let order = |case: &&'a QueuedCase| (-case.rank(), case.waiting_since, case.case_id.as_str());
     queue
         .iter()
         .take(QUEUE_MAX)
         .filter(eligible)
-        .min_by_key(|case| queue_order(case, now))
-}
-
-/// The order in which cases are served: total, because ids are unique.
-fn queue_order(case: &QueuedCase, now: UnixMillis) -> (i64, UnixMillis, &str) {
-    (-priority(case, now), case.waiting_since, &case.case_id)
-}
-
-/// One case given to one agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// The case.
-    pub case_id: String,
-    /// Who takes it.
-    pub agent_id: String,
-}
-
-/// Gives waiting cases to agents, most pressing case first, until no agent may take any of the rest.
-///
-/// Updates `assigned` of the agents; the answer does not depend on the order of either list.
-/// Cost: `O(cases · agents)`.
-pub fn assign_waiting(
-    queue: &[QueuedCase],
-    agents: &mut [Agent],
-    now: UnixMillis,
-) -> Vec<Assignment> {
-    let mut cases: Vec<&QueuedCase> = queue.iter().take(QUEUE_MAX).collect();
-    cases.sort_by_key(|case| queue_order(case, now));
-    let mut assignments = Vec::new();
-    for case in cases {
-        let Ok(agent_id) = choose(case, agents, now).agent else {
-            continue;
-        };
-        let chosen = agents.iter_mut().find(|agent| agent.agent_id == agent_id);
-        chosen.expect("the chosen agent is one of these").assigned += 1;
-        assignments.push(Assignment {
-            case_id: case.case_id.clone(),
-            agent_id,
-        });
-    }
-    assignments
+        .min_by_key(order)
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -8,15 +8,15 @@ use rapport_text::TrainOptions;
 use super::*;
 
 fn by_rules(text: &str) -> Analysis {
-    analyse(text, &MessageModels::default())
+    analyse(text, &MessageModels::default(), Feelings::Read)
 }
 
 #[test]
 fn angry_chinese_message_is_understood_without_a_model() {
     let analysis = by_rules("太生气了！三个星期还没收到货，你们就是骗子，马上给我退款！");
     assert_eq!(analysis.language, Language::Chinese);
-    assert_eq!(analysis.emotion, Emotion::Anger);
-    assert!(analysis.valence < -0.5, "{analysis:?}");
+    assert_eq!(analysis.feeling.unwrap().emotion, Emotion::Anger);
+    assert!(analysis.feeling.unwrap().valence < -0.5, "{analysis:?}");
     assert!(analysis.urgency > 0.7, "{analysis:?}");
     assert!(analysis.evidence.iter().any(|e| e.words == "生气"));
     assert!(
@@ -30,11 +30,33 @@ fn angry_chinese_message_is_understood_without_a_model() {
 #[test]
 fn calm_question_is_not_urgent() {
     let analysis = by_rules("Is this available in blue?");
-    assert_eq!(analysis.intent, "product_question");
+    assert_eq!(analysis.intent, "product");
     assert_eq!(analysis.language, Language::English);
-    assert_eq!(analysis.emotion, Emotion::Neutral);
+    assert_eq!(analysis.feeling.unwrap().emotion, Emotion::Neutral);
     // Neutral arousal 0.2 · 0.15 + pressure 0.2 · 0.25.
     assert!((analysis.urgency - 0.08).abs() < 1e-12, "{analysis:?}");
+}
+
+#[test]
+fn without_consent_nothing_about_feelings_is_computed() {
+    let text = "太生气了！你们就是骗子，马上给我退款！";
+    let analysis = analyse(text, &MessageModels::default(), Feelings::Leave);
+    assert_eq!(analysis.feeling, None);
+    assert!(
+        analysis
+            .evidence
+            .iter()
+            .all(|e| e.source != EvidenceSource::Emotion)
+    );
+    let calm = analyse(
+        "你们就是骗子，马上给我退款",
+        &MessageModels::default(),
+        Feelings::Leave,
+    );
+    assert!(
+        (analysis.urgency - calm.urgency).abs() < 1e-12,
+        "anger changes nothing"
+    );
 }
 
 #[test]
@@ -63,10 +85,10 @@ fn trained_models_answer_before_the_rules() {
         ])),
         emotion: Some(model(&[("quibble", "angry"), ("plonk", "happy")])),
     };
-    let analysis = analyse("quibble frob 3", &models);
+    let analysis = analyse("quibble frob 3", &models, Feelings::Read);
     assert_eq!(analysis.intent, "gift_wrap");
-    assert_eq!(analysis.emotion, Emotion::Anger);
-    assert!(analysis.valence < 0.0);
+    assert_eq!(analysis.feeling.unwrap().emotion, Emotion::Anger);
+    assert!(analysis.feeling.unwrap().valence < 0.0);
     assert!(!analysis.evidence.is_empty());
 }
 
@@ -76,7 +98,13 @@ fn emotion_model_of_other_labels_leaves_the_lexicon_in_charge() {
         intent: None,
         emotion: Some(model(&[("aaa", "category one"), ("bbb", "category two")])),
     };
-    assert_eq!(analyse("I am furious", &models).emotion, Emotion::Anger);
+    assert_eq!(
+        analyse("I am furious", &models, Feelings::Read)
+            .feeling
+            .unwrap()
+            .emotion,
+        Emotion::Anger
+    );
 }
 
 proptest! {
@@ -84,9 +112,9 @@ proptest! {
     fn numbers_stay_in_their_ranges(text in "\\PC{0,60}") {
         let analysis = by_rules(&text);
         prop_assert!((0.0..=1.0).contains(&analysis.urgency));
-        prop_assert!((-1.0..=1.0).contains(&analysis.valence));
+        prop_assert!((-1.0..=1.0).contains(&analysis.feeling.unwrap().valence));
         prop_assert!((0.0..=1.0).contains(&analysis.intent_probability));
-        prop_assert!((0.0..=1.0).contains(&analysis.emotion_probability));
+        prop_assert!((0.0..=1.0).contains(&analysis.feeling.unwrap().probability));
         prop_assert!(analysis.evidence.len() <= 3 * EVIDENCE_MAX);
     }
 }

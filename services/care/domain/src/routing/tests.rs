@@ -1,206 +1,192 @@
 //! Choices worked by hand, and the laws of routing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rapport_text::{Emotion, Language};
 
 use super::*;
-use crate::agent::TOPIC_RELAX_MS;
-use crate::priority::ValueTier;
+use crate::agent::SKILL_RELAX_MS;
 
-/// A calm Chinese case that asks for no topic and has waited since `waiting_since`.
-pub(crate) fn a_case(case_id: &str, waiting_since: i64) -> QueuedCase {
+/// A calm Chinese case about anything that has waited since `waiting_since`.
+fn a_case(case_id: &str, waiting_since: i64) -> QueuedCase {
     QueuedCase {
         case_id: case_id.to_owned(),
-        language: Language::Chinese,
-        topic: String::new(),
-        level_min: 0,
-        emotion: Emotion::Neutral,
-        emotion_probability: 1.0,
-        urgency: 0.0,
-        tier: ValueTier::Standard,
+        language: "zh".to_owned(),
+        intent: "refund".to_owned(),
+        base_points: 0,
         waiting_since: UnixMillis(waiting_since),
-        declined_by: Vec::new(),
     }
 }
 
-fn an_agent(agent_id: &str, languages: &[Language], topics: &[(&str, u8)]) -> Agent {
+fn an_agent(agent_id: &str, languages: &[&str], skills: &[&str]) -> Agent {
     Agent {
         agent_id: agent_id.to_owned(),
-        languages: languages.iter().copied().collect(),
-        topics: topics
-            .iter()
-            .map(|(topic, level)| ((*topic).to_owned(), *level))
-            .collect(),
+        languages: languages.iter().map(|code| (*code).to_owned()).collect(),
+        skills: skills.iter().map(|skill| (*skill).to_owned()).collect(),
         presence: Presence::Online,
         capacity: 3,
-        assigned: 0,
+        load: 0,
         idle_since: UnixMillis(0),
     }
 }
 
-const ZH: &[Language] = &[Language::Chinese];
+const ZH: &[&str] = &["zh"];
 const NOW: UnixMillis = UnixMillis(60_000);
 
-fn refund_case() -> QueuedCase {
-    QueuedCase {
-        topic: "refund".to_owned(),
-        level_min: 2,
-        ..a_case("c1", 0)
-    }
-}
-
 #[test]
-fn order_is_level_then_load_then_idle_then_id() {
-    let case = refund_case();
+fn order_is_specialist_then_load_then_idle_then_id() {
+    let case = a_case("c1", 0);
     let chosen = |agents: &[Agent]| choose(&case, agents, NOW).agent;
     let expert = Agent {
-        assigned: 2,
-        ..an_agent("z", ZH, &[("refund", 4)])
+        load: 2,
+        ..an_agent("z", ZH, &["refund"])
     };
-    let novice = an_agent("a", ZH, &[("refund", 2)]);
-    assert_eq!(chosen(&[novice.clone(), expert]), Ok("z".to_owned()));
+    let generalist = an_agent("a", ZH, &[]);
+    assert_eq!(chosen(&[generalist.clone(), expert]), Ok("z".to_owned()));
     // 1 of 3 is less than 1 of 2.
     let large = Agent {
-        assigned: 1,
-        ..an_agent("z", ZH, &[("refund", 2)])
+        load: 1,
+        ..an_agent("z", ZH, &[])
     };
     let small = Agent {
-        assigned: 1,
+        load: 1,
         capacity: 2,
-        ..novice.clone()
+        ..generalist.clone()
     };
     assert_eq!(chosen(&[small, large]), Ok("z".to_owned()));
     let rested = Agent {
         agent_id: "z".to_owned(),
         idle_since: UnixMillis(-5),
-        ..novice.clone()
+        ..generalist.clone()
     };
-    assert_eq!(chosen(&[novice.clone(), rested]), Ok("z".to_owned()));
+    assert_eq!(chosen(&[generalist.clone(), rested]), Ok("z".to_owned()));
     let twin = Agent {
         agent_id: "b".to_owned(),
-        ..novice.clone()
+        ..generalist.clone()
     };
-    assert_eq!(chosen(&[twin, novice]), Ok("a".to_owned()));
+    assert_eq!(chosen(&[twin, generalist]), Ok("a".to_owned()));
 }
 
 #[test]
-fn every_reason_against_every_agent_is_told() {
-    let case = QueuedCase {
-        declined_by: vec!["d".to_owned()],
-        ..refund_case()
-    };
+fn every_other_agent_is_told_why_not() {
     let agents = [
-        an_agent("d", ZH, &[("refund", 5)]),
+        an_agent("f", ZH, &["refund"]),
+        an_agent("e", ZH, &[]),
+        an_agent("d", ZH, &["payment"]),
+        an_agent("c", &["en"], &[]),
+        Agent {
+            load: 3,
+            ..an_agent("b", ZH, &[])
+        },
         Agent {
             presence: Presence::Away,
-            assigned: 3,
-            ..an_agent("b", &[Language::English], &[])
+            ..an_agent("a", ZH, &[])
         },
-        an_agent("a", ZH, &[("refund", 1)]),
     ];
-    let decision = choose(&case, &agents, NOW);
-    let topic = || "refund".to_owned();
+    let decision = choose(&a_case("c1", 0), &agents, NOW);
+    assert_eq!(decision.agent, Ok("f".to_owned()));
+    let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
     assert_eq!(
-        decision.rejected,
+        reasons,
         [
-            (
-                "a".to_owned(),
-                vec![Ineligible::LacksTopic {
-                    topic: topic(),
-                    level: 1,
-                    level_min: 2
-                }]
-            ),
-            (
-                "b".to_owned(),
-                vec![
-                    Ineligible::NotOnline(Presence::Away),
-                    Ineligible::AtCapacity {
-                        assigned: 3,
-                        capacity: 3
-                    },
-                    Ineligible::LacksLanguage(Language::Chinese),
-                    Ineligible::LacksTopic {
-                        topic: topic(),
-                        level: 0,
-                        level_min: 2
-                    },
-                ]
-            ),
-            ("d".to_owned(), vec![Ineligible::Declined]),
+            "speaks zh",
+            "is a specialist for refund",
+            "has 0 of 3 cases",
+            "has been free for 60 s",
         ]
     );
-    assert_eq!(decision.agent, Err(QueueReason::EverybodyDeclined));
-    assert_eq!(decision.rejected[1].1[2].to_string(), "does not speak zh");
+    let rejected: Vec<(&str, &str)> = decision
+        .rejected
+        .iter()
+        .map(|(id, why)| (id.as_str(), why.code()))
+        .collect();
+    assert_eq!(
+        rejected,
+        [
+            ("a", "OFFLINE"),
+            ("b", "AT_CAPACITY"),
+            ("c", "LANGUAGE"),
+            ("d", "SKILL"),
+            ("e", "OUTRANKED"),
+        ]
+    );
 }
 
 #[test]
 fn queue_reason_is_the_first_gate_that_nobody_passes() {
-    let expert = an_agent("a", ZH, &[("refund", 3)]);
+    let able = an_agent("a", ZH, &["refund"]);
     for (agents, reason) in [
         (vec![], QueueReason::NobodySpeaksLanguage),
         (
-            vec![an_agent("a", &[Language::English], &[("refund", 3)])],
+            vec![an_agent("a", &["en"], &[])],
             QueueReason::NobodySpeaksLanguage,
         ),
         (
-            vec![an_agent("a", ZH, &[("payment", 5)])],
-            QueueReason::NobodyKnowsTopic,
+            vec![an_agent("a", ZH, &["payment"])],
+            QueueReason::NobodyHandlesIntent,
         ),
         (
             vec![Agent {
                 presence: Presence::Offline,
-                ..expert.clone()
+                ..able.clone()
             }],
             QueueReason::NobodyOnline,
         ),
         (
             vec![Agent {
-                assigned: 3,
-                ..expert.clone()
+                load: 3,
+                ..able.clone()
             }],
             QueueReason::EverybodyBusy,
         ),
         (
             vec![Agent {
                 capacity: 0,
-                ..expert
+                ..able
             }],
             QueueReason::EverybodyBusy,
         ),
     ] {
-        assert_eq!(choose(&refund_case(), &agents, NOW).agent, Err(reason));
+        assert_eq!(choose(&a_case("c1", 0), &agents, NOW).agent, Err(reason));
     }
 }
 
 #[test]
-fn topic_is_forgotten_after_a_long_wait_but_language_is_not() {
-    let generalist = [an_agent("a", ZH, &[])];
-    let stranger = [an_agent("a", &[Language::English], &[("refund", 5)])];
-    let case = refund_case();
-    let (before, after) = (UnixMillis(TOPIC_RELAX_MS - 1), UnixMillis(TOPIC_RELAX_MS));
+fn skill_is_forgotten_after_a_long_wait_but_language_is_not() {
+    let other = [an_agent("a", ZH, &["payment"])];
+    let stranger = [an_agent("a", &["en"], &["refund"])];
+    let case = a_case("c1", 0);
+    let (before, after) = (UnixMillis(SKILL_RELAX_MS - 1), UnixMillis(SKILL_RELAX_MS));
     assert_eq!(
-        choose(&case, &generalist, before).agent,
-        Err(QueueReason::NobodyKnowsTopic)
+        choose(&case, &other, before).agent,
+        Err(QueueReason::NobodyHandlesIntent)
     );
-    assert_eq!(choose(&case, &generalist, after).agent, Ok("a".to_owned()));
+    let late = choose(&case, &other, after);
+    assert_eq!(late.agent, Ok("a".to_owned()));
+    assert!(late.reasons.contains(&RouteReason::SkillRelaxed));
     assert_eq!(
         choose(&case, &stranger, after).agent,
         Err(QueueReason::NobodySpeaksLanguage)
+    );
+    let of_no_language = QueuedCase {
+        language: String::new(),
+        ..case
+    };
+    assert_eq!(
+        choose(&of_no_language, &stranger, before).agent,
+        Ok("a".to_owned())
     );
 }
 
 #[test]
 fn next_case_is_the_most_pressing_that_the_agent_can_take() {
     let angry = QueuedCase {
-        emotion: Emotion::Anger,
+        base_points: 300,
         ..a_case("angry", 50_000)
     };
     let english = QueuedCase {
-        language: Language::English,
-        tier: ValueTier::Vip,
+        language: "en".to_owned(),
+        base_points: 900,
         ..angry.clone()
     };
     let queue = [a_case("old", 0), a_case("new", 30_000), angry, english];
@@ -215,58 +201,48 @@ fn next_case_is_the_most_pressing_that_the_agent_can_take() {
     );
     assert_eq!(next(&[]), None);
     let full = Agent {
-        assigned: 3,
+        load: 3,
         ..agent.clone()
     };
     assert_eq!(next_case(&queue, &full, NOW), None);
 }
 
-const TOPICS: [&str; 3] = ["", "refund", "payment"];
-const LANGUAGES: [Language; 3] = [Language::Chinese, Language::English, Language::Unknown];
+const INTENTS: [&str; 3] = ["other", "refund", "payment"];
+const LANGUAGES: [&str; 3] = ["zh", "en", ""];
 
 prop_compose! {
     fn any_case()(
-        id in 0u32..1000, topic in 0usize..3, language in 0usize..3, level_min in 0u8..4,
-        urgency in 0.0..1.0f64, since in 0i64..1_200_000, declined in 0u32..8,
+        id in 0u32..1000, intent in 0usize..3, language in 0usize..3,
+        base_points in 0i64..900, since in 0i64..1_200_000,
     ) -> QueuedCase {
         QueuedCase {
-            topic: TOPICS[topic].to_owned(), language: LANGUAGES[language], level_min, urgency,
-            declined_by: vec![format!("a{declined}")], ..a_case(&format!("c{id}"), since)
+            intent: INTENTS[intent].to_owned(), language: LANGUAGES[language].to_owned(),
+            base_points, ..a_case(&format!("c{id}"), since)
         }
     }
 }
 
 prop_compose! {
-    fn any_agent()(
-        zh in any::<bool>(), en in any::<bool>(), refund in 0u8..5, payment in 0u8..5,
-        online in any::<bool>(), capacity in 0u32..4, assigned in 0u32..4, idle in 0i64..3,
-    ) -> Agent {
-        let mut languages = BTreeSet::new();
-        if zh { languages.insert(Language::Chinese); }
-        if en { languages.insert(Language::English); }
-        Agent {
-            agent_id: String::new(), languages,
-            topics: BTreeMap::from([("refund".to_owned(), refund), ("payment".to_owned(), payment)]),
-            presence: if online { Presence::Online } else { Presence::Offline },
-            capacity, assigned, idle_since: UnixMillis(idle),
-        }
+    fn any_agents()(rows in prop::collection::vec(
+        (0usize..4, 0usize..4, any::<bool>(), 0u32..4, 0u32..4, 0i64..3), 0..8,
+    )) -> Vec<Agent> {
+        rows.into_iter().enumerate().map(|(n, (speaks, handles, online, capacity, load, idle))| {
+            let presence = if online { Presence::Online } else { Presence::Offline };
+            let subset = |bits: usize, of: [&str; 2]| -> BTreeSet<String> {
+                (0..2).filter(|bit| bits >> bit & 1 == 1).map(|bit| of[bit].to_owned()).collect()
+            };
+            Agent {
+                agent_id: format!("a{n}"), languages: subset(speaks, ["zh", "en"]),
+                skills: subset(handles, ["refund", "payment"]), presence, capacity,
+                load: load.min(capacity), idle_since: UnixMillis(idle),
+            }
+        }).collect()
     }
-}
-
-fn numbered(agents: Vec<Agent>) -> Vec<Agent> {
-    let name = |(n, agent)| Agent {
-        agent_id: format!("a{n}"),
-        ..agent
-    };
-    agents.into_iter().enumerate().map(name).collect()
 }
 
 proptest! {
     #[test]
-    fn choice_does_not_depend_on_the_order_of_agents(
-        case in any_case(), agents in prop::collection::vec(any_agent(), 0..8), turn in 0usize..8,
-    ) {
-        let agents = numbered(agents);
+    fn choice_does_not_depend_on_the_order_of_agents(case in any_case(), agents in any_agents(), turn in 0usize..8) {
         let mut turned = agents.clone();
         turned.reverse();
         if !turned.is_empty() { let at = turn % turned.len(); turned.rotate_left(at); }
@@ -275,31 +251,34 @@ proptest! {
     }
 
     #[test]
-    fn capacity_holds_and_no_able_agent_idles_while_a_case_waits(
-        cases in prop::collection::vec(any_case(), 0..12), agents in prop::collection::vec(any_agent(), 0..8),
-    ) {
-        let mut cases = cases;
-        cases.sort_by(|a, b| a.case_id.cmp(&b.case_id));
-        cases.dedup_by(|a, b| a.case_id == b.case_id);
-        let before = numbered(agents);
-        let mut after = before.clone();
+    fn the_chosen_may_take_it_and_everybody_else_has_a_reason(case in any_case(), agents in any_agents()) {
         let now = UnixMillis(1_200_000);
-        let assignments = assign_waiting(&cases, &mut after, now);
-        for (old, new) in before.iter().zip(&after) {
-            prop_assert!(new.assigned <= new.capacity.max(old.assigned));
-            let gained = assignments.iter().filter(|a| a.agent_id == new.agent_id).count() as u32;
-            prop_assert_eq!(new.assigned, old.assigned + gained);
+        let decision = choose(&case, &agents, now);
+        let able = agents.iter().filter(|agent| agent.eligible(&case, now).is_ok()).count();
+        prop_assert_eq!(decision.agent.is_ok(), able > 0, "no able agent idles while a case waits");
+        if let Ok(chosen) = &decision.agent {
+            let agent = agents.iter().find(|agent| &agent.agent_id == chosen);
+            prop_assert!(agent.is_some_and(|agent| agent.load < agent.capacity));
         }
-        let mut ids: Vec<&str> = assignments.iter().map(|a| a.case_id.as_str()).collect();
-        ids.sort_unstable();
-        prop_assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "no case is given twice");
-        for case in cases.iter().filter(|case| !ids.contains(&case.case_id.as_str())) {
-            prop_assert!(after.iter().all(|agent| !agent.ineligibility(case, now).is_empty()));
+        prop_assert_eq!(decision.rejected.len(), agents.len() - usize::from(able > 0));
+    }
+
+    #[test]
+    fn taking_the_next_case_again_and_again_empties_what_the_agent_can_take(
+        queue in prop::collection::vec(any_case(), 0..12), agents in any_agents(),
+    ) {
+        let now = UnixMillis(1_200_000);
+        for agent in agents {
+            let (mut agent, mut queue) = (Agent { capacity: 20, ..agent }, queue.clone());
+            let mut last = i64::MAX;
+            while let Some(next) = next_case(&queue, &agent, now).cloned() {
+                prop_assert!(next.rank() <= last, "most urgent first");
+                last = next.rank();
+                queue.retain(|case| case != &next);
+                agent.load += 1;
+                prop_assert!(agent.load <= agent.capacity);
+            }
+            prop_assert!(queue.iter().all(|case| agent.eligible(case, now).is_err()));
         }
-        let mut reversed = cases.clone();
-        reversed.reverse();
-        let mut again = before.clone();
-        again.reverse();
-        prop_assert_eq!(assign_waiting(&reversed, &mut again, now), assignments);
     }
 }
