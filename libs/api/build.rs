@@ -27,10 +27,13 @@ fn main() -> Result<(), Error> {
     std::fs::write(out.join("descriptors.binpb"), reflection)?;
     let pool = DescriptorPool::decode(descriptors.as_slice())?;
     std::fs::write(out.join("policy_table.rs"), policy_table(&pool)?)?;
+    // An event travels as `Any`, which needs to know its message's name.
+    let mut names = tonic_prost_build::Config::new();
+    names.enable_type_names().type_name_domain(["."], "type.googleapis.com");
     tonic_prost_build::configure()
         // Payloads are opaque: sharing the received buffer saves a copy per event.
         .bytes(".rapport.event.v1.EventRecord")
-        .compile_fds(prost_types_set(&descriptors)?)?;
+        .compile_fds_with_config(prost_types_set(&descriptors)?, names)?;
     Ok(())
 }
 

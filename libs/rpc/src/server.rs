@@ -57,6 +57,7 @@ pub struct Server {
     policies: PolicyLookup,
     limits: BTreeMap<&'static str, usize>,
     incoming: Option<Incoming>,
+    listens: bool,
     hooks: Vec<Hook>,
 }
 
@@ -80,6 +81,7 @@ impl Server {
             policies: rapport_api::policy::method,
             limits: BTreeMap::new(),
             incoming: None,
+            listens: true,
             hooks: Vec::new(),
         }
     }
@@ -96,6 +98,14 @@ impl Server {
     #[must_use]
     pub fn in_process(mut self, incoming: Incoming) -> Self {
         self.incoming = Some(incoming);
+        self
+    }
+
+    /// Serves the connections of [`crate::in_process`] only: no port is opened.
+    #[must_use]
+    pub fn only_in_process(mut self, incoming: Incoming) -> Self {
+        self.incoming = Some(incoming);
+        self.listens = false;
         self
     }
 
@@ -134,7 +144,7 @@ impl Server {
             }
         };
         rapport_telemetry::prometheus::install();
-        let listener = listen(self.config.listen)?;
+        let listener = self.listens.then(|| listen(self.config.listen)).transpose()?;
         let admin = self.config.metrics_listen.map(listen).transpose()?;
         let (health, health_server) = Health::new(&self.services);
         let mut routes = self.routes.add_service(health_server);
@@ -203,7 +213,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// A server with its listeners open.
 pub struct Bound {
     config: ServeConfig,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     admin: Option<TcpListener>,
     health: Health,
     acceptor: accept::Acceptor,
@@ -223,7 +233,8 @@ impl Bound {
     /// Returns the address of the gRPC listener, with the port that it really has.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(self.config.listen)
+        let own = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        own.unwrap_or(self.config.listen)
     }
 
     /// Returns the address of `/metrics`, `None` when it is not served.
@@ -264,10 +275,10 @@ impl Bound {
             );
         }
         let accepting = CancellationToken::new();
-        let tcp = accepting
-            .clone()
-            .run_until_cancelled_owned(acceptor.clone().tcp(listener));
-        let tcp = tokio::spawn(tcp);
+        let tcp = listener.map(|listener| {
+            let accept = acceptor.clone().tcp(listener);
+            tokio::spawn(accepting.clone().run_until_cancelled_owned(accept))
+        });
         if let Some(incoming) = incoming {
             let connections = acceptor.clone().in_process(incoming);
             jobs.spawn(accepting.clone().run_until_cancelled_owned(connections));
@@ -279,7 +290,9 @@ impl Bound {
         tokio::time::sleep(config.drain_wait).await;
         accepting.cancel();
         // The listener is closed when its task is over: then nobody can connect any more.
-        let _ = tcp.await;
+        if let Some(tcp) = tcp {
+            let _ = tcp.await;
+        }
         if !acceptor.drain(config.drain_max).await {
             tracing::warn!("calls were still running when the time to drain was over");
         }
