@@ -1,0 +1,8 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+//! Evaluate through a real server and a real client, over a small log in memory.
+
+mod experiments;
+mod log;
+mod reports;
+mod restart;
+mod support;
