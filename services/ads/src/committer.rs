@@ -20,7 +20,7 @@ const QUEUE_MAX: usize = 1_024;
 const TRIES_MAX: usize = 3;
 
 /// What became of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Committed {
     /// It is on disk.
     Stored,

@@ -225,6 +225,12 @@ impl Ads {
         &self.decider.people
     }
 
+    /// Returns the experiments that run, as far as evaluate said.
+    #[must_use]
+    pub fn experiments(&self) -> &Experiments {
+        &self.decider.experiments
+    }
+
     /// Returns how far what is known of people follows the log.
     #[must_use]
     pub fn progress(&self) -> &Progress {

@@ -262,7 +262,8 @@ impl Wallet {
                     continue;
                 };
                 held.lapse(now);
-                !used && held.promises.is_empty()
+                // Without the fence a replica trusts its memory, for ever.
+                self.0.terms.fenced && !used && held.promises.is_empty()
             };
             let kept = match idle {
                 true => self.hand_back(&line, now).await,

@@ -310,6 +310,3 @@ pub fn ad_event(raw: &pb::RecordAdEventRequest) -> Result<(DecisionId, Event), E
     };
     fields.finish(id.zip(event))
 }
-
-#[cfg(test)]
-mod tests;

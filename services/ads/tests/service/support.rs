@@ -1,0 +1,324 @@
+//! Ads on a free port over a throw-away database, with a profile of our own.
+
+use std::sync::Arc;
+
+use clap::Parser as _;
+use rapport_ads::config::Config;
+use rapport_ads::{Ads, Peers};
+use rapport_api::ads::v1::campaign_service_client::CampaignServiceClient;
+use rapport_api::ads::v1::decision_service_client::DecisionServiceClient;
+use rapport_api::ads::v1::*;
+use rapport_api::event::v1::{ConsentChanged, ConsentRegister, Person, SubjectsLinked};
+use rapport_rpc::{Channel, ClientConfig, ServeConfig, Server, connect};
+use rapport_store::testing::{Engine, TestDb};
+use rapport_types::{Clock, ConsentState, ManualClock, Purpose, SubjectId, UnixMillis};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::service::Routes;
+use tonic_types::StatusExt as _;
+
+use crate::log::Log;
+
+/// 2023-11-14, 22:13:20 UTC.
+pub const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+pub fn channel(url: &str) -> Channel {
+    connect(&ClientConfig::new(url)).unwrap()
+}
+
+/// The clients of one ads server.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    pub campaigns: CampaignServiceClient<Channel>,
+    pub decisions: DecisionServiceClient<Channel>,
+}
+
+impl Clients {
+    pub fn new(url: &str) -> Self {
+        Self {
+            campaigns: CampaignServiceClient::new(channel(url)),
+            decisions: DecisionServiceClient::new(channel(url)),
+        }
+    }
+
+    pub async fn put_campaign(&self, id: &str) {
+        let request = UpsertCampaignRequest {
+            request_id: format!("campaign-{id}"),
+            campaign: Some(campaign(id)),
+        };
+        self.campaigns
+            .clone()
+            .upsert_campaign(request)
+            .await
+            .unwrap();
+    }
+
+    pub async fn put(&self, line_item: LineItem) -> Result<LineItem, Status> {
+        let request = UpsertLineItemRequest {
+            request_id: uuid::Uuid::new_v4().simple().to_string(),
+            line_item: Some(line_item),
+        };
+        let response = self.campaigns.clone().upsert_line_item(request).await?;
+        Ok(response.into_inner().line_item.unwrap())
+    }
+
+    pub async fn decide(&self, request: DecideRequest) -> Result<DecideResponse, Status> {
+        Ok(self.decisions.clone().decide(request).await?.into_inner())
+    }
+
+    /// Decides for the placement `home`, with an explanation, under a request id of its own.
+    pub async fn home(&self, subject: Option<SubjectId>) -> DecideResponse {
+        self.decide(home(subject)).await.unwrap()
+    }
+
+    pub async fn record(
+        &self,
+        decision_id: &[u8],
+        kind: AdEventKind,
+    ) -> Result<RecordAdEventResponse, Status> {
+        let request = RecordAdEventRequest {
+            decision_id: decision_id.to_vec(),
+            kind: kind.into(),
+        };
+        Ok(self
+            .decisions
+            .clone()
+            .record_ad_event(request)
+            .await?
+            .into_inner())
+    }
+
+    pub async fn ledger(&self, line_item: &str) -> Result<Books, Status> {
+        let request = GetLedgerRequest {
+            line_item_id: line_item.to_owned(),
+        };
+        let ledger = self
+            .campaigns
+            .clone()
+            .get_ledger(request)
+            .await?
+            .into_inner();
+        let mut books = Books {
+            sum: ledger.sum_micros,
+            ..Books::default()
+        };
+        for account in ledger.accounts {
+            match account.account.split(':').next() {
+                Some("budget") => books.free += account.balance_micros,
+                Some("spent") => books.spent += account.balance_micros,
+                Some("lease") => {
+                    books.leased += account.balance_micros;
+                    books.leases.push(account.account);
+                }
+                _ => {}
+            }
+        }
+        Ok(books)
+    }
+}
+
+/// One line item's money.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Books {
+    pub free: i64,
+    pub leased: i64,
+    pub spent: i64,
+    /// The names of the lease accounts.
+    pub leases: Vec<String>,
+    /// Over the whole ledger.
+    pub sum: i64,
+}
+
+/// One ads in this process.
+#[derive(Debug)]
+pub struct Replica {
+    pub ads: Arc<Ads>,
+    pub clients: Clients,
+    stop: CancellationToken,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A profile, a database, a clock.
+#[derive(Debug)]
+pub struct World {
+    pub log: Log,
+    pub db: TestDb,
+    pub clock: Arc<ManualClock>,
+    profile: String,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let (log, profile) = Log::serve().await;
+        Self {
+            log,
+            db: TestDb::create(Engine::Sqlite).await,
+            clock: Arc::new(ManualClock::at(NOW)),
+            profile,
+        }
+    }
+
+    /// Starts ads with counters in memory and waits until its view of people is complete.
+    pub async fn start(&self) -> Replica {
+        let clock = Arc::clone(&self.clock);
+        self.start_with(&["--replica", "a"], clock).await.unwrap()
+    }
+
+    pub async fn start_with(
+        &self,
+        flags: &[&str],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Replica, rapport_ads::StartError> {
+        let fixed = ["rapport-ads", "--database-url", self.db.url()];
+        let config = Config::parse_from(fixed.iter().chain(flags));
+        let peers = Peers {
+            profile: channel(&self.profile),
+            evaluate: None,
+        };
+        let ads = Arc::new(Ads::start(&config, peers, clock).await?);
+        let mut routes = Routes::builder();
+        ads.mount(&mut routes);
+        let server = Server::new(ServeConfig::local_test(), routes.routes(), &Ads::SERVICES);
+        let bound = server.bind().unwrap();
+        let url = format!("http://{}", bound.address());
+        let stop = CancellationToken::new();
+        tokio::spawn(bound.run(stop.clone().cancelled_owned()));
+        ads.people().wait_ready().await;
+        let clients = Clients::new(&url);
+        Ok(Replica { ads, clients, stop })
+    }
+
+    /// Grants purposes and waits until `replica` knows.
+    pub async fn grant(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
+        self.say(replica, subject, purposes, ConsentState::Granted)
+            .await;
+    }
+
+    pub async fn revoke(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
+        self.say(replica, subject, purposes, ConsentState::Revoked)
+            .await;
+    }
+
+    async fn say(
+        &self,
+        replica: &Replica,
+        subject: SubjectId,
+        purposes: &[Purpose],
+        state: ConsentState,
+    ) {
+        let register = |purpose: &Purpose| ConsentRegister {
+            purpose: *purpose as i32,
+            state: match state {
+                ConsentState::Unset => 0,
+                ConsentState::Granted => 1,
+                ConsentState::Revoked => 2,
+            },
+        };
+        let record = ConsentChanged {
+            subject_ids: vec![subject.to_vec()],
+            registers: purposes.iter().map(register).collect(),
+            ..ConsentChanged::default()
+        };
+        let sequence = self.log.control("consent_changed", &record);
+        known(replica, sequence).await;
+    }
+
+    /// Links subjects; the first is the anchor.
+    pub async fn link(&self, replica: &Replica, subjects: &[SubjectId]) {
+        let person = Person {
+            anchor: subjects[0].to_vec(),
+            members: subjects.iter().map(|subject| subject.to_vec()).collect(),
+        };
+        let record = SubjectsLinked {
+            link_id: vec![7; 16],
+            person: Some(person),
+            graph_version: 1,
+            evidence: "test".to_owned(),
+        };
+        let sequence = self.log.control("subjects_linked", &record);
+        known(replica, sequence).await;
+    }
+}
+
+/// Waits until a replica's view has a control record.
+async fn known(replica: &Replica, sequence: u64) {
+    let people = replica.ads.people();
+    let mut changes = people.subscribe();
+    while people.control_sequence() < sequence {
+        changes.recv().await.unwrap();
+    }
+}
+
+pub fn subject(n: u8) -> SubjectId {
+    SubjectId::new([n; 16])
+}
+
+pub fn home(subject: Option<SubjectId>) -> DecideRequest {
+    DecideRequest {
+        request_id: uuid::Uuid::new_v4().simple().to_string(),
+        subject_id: subject.map(SubjectId::to_vec).unwrap_or_default(),
+        placement: "home".to_owned(),
+        explain: true,
+        ..DecideRequest::default()
+    }
+}
+
+pub fn campaign(id: &str) -> Campaign {
+    Campaign {
+        campaign_id: id.to_owned(),
+        name: "Spring".to_owned(),
+        state: DeliveryState::Active.into(),
+        // So long ago that its budget is due at once.
+        starts_at_ms: 0,
+        ..Campaign::default()
+    }
+}
+
+/// A line item of campaign `c` that pays `bid` per thousand impressions, for everybody.
+pub fn line_item(id: &str, bid_micros: i64, budget_micros: i64) -> LineItem {
+    LineItem {
+        line_item_id: id.to_owned(),
+        campaign_id: "c".to_owned(),
+        state: DeliveryState::Active.into(),
+        bid_type: BidType::Cpm.into(),
+        bid_micros,
+        budget_micros,
+        creatives: vec![Creative {
+            creative_id: "c1".to_owned(),
+            headline: "Fresh tea".to_owned(),
+            language: String::new(),
+            landing: "item:tea".to_owned(),
+        }],
+        ..LineItem::default()
+    }
+}
+
+pub fn winner(response: &DecideResponse) -> &str {
+    response
+        .winner
+        .as_ref()
+        .map_or("", |winner| &winner.line_item_id)
+}
+
+/// Returns the outcome of a line item in an explanation.
+pub fn outcome<'a>(response: &'a DecideResponse, line_item: &str) -> &'a str {
+    let considered = response
+        .considered
+        .iter()
+        .find(|it| it.line_item_id == line_item);
+    considered.map_or("", |it| &it.outcome)
+}
+
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap().reason
+}
+
+pub fn bad_fields(status: &Status) -> Vec<String> {
+    let bad = status.get_details_bad_request().unwrap().field_violations;
+    bad.into_iter().map(|violation| violation.field).collect()
+}
