@@ -230,6 +230,36 @@ pub const EXPERIMENTS_AGE: Metric = Metric {
     labels: &[],
 };
 
+/// Answers of the recommender, by why they were less than they could be.
+pub const RECOMMENDATIONS: Metric = Metric {
+    name: "recommendations_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Answers of Recommend, by why they were less than they could be.",
+    labels: &[Label {
+        name: "degraded",
+        values: Values::Of(&["no", "consent", "stale_consent", "dependency", "no_model"]),
+    }],
+};
+
+/// How long trainings of the recommender took.
+pub const RECOMMEND_TRAINING_DURATION: Metric = Metric {
+    name: "recommend_training_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time to read histories, train and save a model.",
+    labels: &[],
+};
+
+/// How long building a serving snapshot took.
+pub const RECOMMEND_SNAPSHOT_DURATION: Metric = Metric {
+    name: "recommend_snapshot_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time to build the snapshot of catalogue, model and popularity that answers read.",
+    labels: &[],
+};
+
 /// Every metric.
 pub const METRICS: &[&Metric] = &[
     &RPC_SERVER_CALL_DURATION,
@@ -253,6 +283,9 @@ pub const METRICS: &[&Metric] = &[
     &OUTBOX_EVENTS,
     &OUTBOX_SEND_FAILURES,
     &EXPERIMENTS_AGE,
+    &RECOMMENDATIONS,
+    &RECOMMEND_TRAINING_DURATION,
+    &RECOMMEND_SNAPSHOT_DURATION,
 ];
 
 /// Returns the metric that a line of the scrape belongs to, `None` for a name that is not listed.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rapport_cache::RedisConfig;
 use rapport_rpc::{ServeConfig, parse_duration};
 use rapport_store::StoreConfig;
 use rapport_telemetry::TelemetryConfig;
@@ -23,6 +24,9 @@ pub struct Config {
     /// on SQLite (one replica), in the database on Postgres.
     #[arg(long, env = "RECOMMEND_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
+    /// Starts every key in Redis, for deployments that share a server: `a-z 0-9 - _ .`.
+    #[arg(long, env = "RECOMMEND_REDIS_NAMESPACE", default_value = "recommend")]
+    pub redis_namespace: String,
     /// Directory for models. Replicas share it.
     #[arg(long, env = "RECOMMEND_DATA", default_value = "data/recommend")]
     pub data: PathBuf,
@@ -61,10 +65,11 @@ impl Config {
         }
     }
 
-    /// Returns the URL of Redis; an empty one is none.
+    /// Returns how to reach Redis; an empty URL is none.
     #[must_use]
-    pub fn redis(&self) -> Option<&str> {
+    pub fn redis(&self) -> Option<RedisConfig> {
         let url = self.redis_url.as_ref().map(Secret::expose);
-        url.filter(|url| !url.is_empty())
+        let url = url.filter(|url| !url.is_empty())?;
+        Some(RedisConfig::new(url, self.redis_namespace.as_str()))
     }
 }

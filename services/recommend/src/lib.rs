@@ -126,15 +126,8 @@ impl Recommend {
         let timelines = projections.timelines(config.redis()).await?;
         let popularity = projections.popularity().await?;
         let (states, progress) = (timelines.states(), timelines.progress());
-        let counted = matches!(db, Db::Sqlite(_)).then(|| popularity.progress());
         let serving = Arc::new(ArcSwap::from_pointee(Serving::default()));
-        let (mut refresher, refresh) = Refresher::new(
-            db.clone(),
-            objects.clone(),
-            popularity.states(),
-            counted,
-            Arc::clone(&serving),
-        );
+        let (mut refresher, refresh) = Refresher::new(&db, &objects, &popularity, &serving);
         refresher.refresh().await?;
         let (breaks, broken) = watch::channel(false);
         background.spawn(projections::watch_over(timelines, breaks.clone()));
@@ -158,13 +151,7 @@ impl Recommend {
             owner,
             refresh: refresh.clone(),
         };
-        background.spawn(training::train_for_ever(
-            trainer.clone(),
-            progress.clone(),
-            config.train_every,
-            stop.clone(),
-        ));
-        background.close();
+        spawn_jobs(&background, &trainer, &progress, config, &stop);
         Ok(Self {
             recommend,
             catalog: CatalogApi {
@@ -241,6 +228,25 @@ impl Drop for Recommend {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Starts what happens by itself from time to time: training, and forgetting old requests.
+fn spawn_jobs(
+    background: &TaskTracker,
+    trainer: &Trainer,
+    progress: &Progress,
+    config: &Config,
+    stop: &CancellationToken,
+) {
+    let (db, clock) = (trainer.db.clone(), Arc::clone(&trainer.clock));
+    background.spawn(projections::sweep(db, clock, stop.clone()));
+    background.spawn(training::train_for_ever(
+        trainer.clone(),
+        progress.clone(),
+        config.train_every,
+        stop.clone(),
+    ));
+    background.close();
 }
 
 fn follow_experiments(evaluate: Option<Channel>, stop: &CancellationToken) -> Experiments {

@@ -1,13 +1,14 @@
-//! Where the projections keep their states, and who notices when one cannot go on.
+//! Where the projections keep their states, who notices when one cannot go on, and the hourly sweep.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rapport_cache::{Redis, RedisConfig, RedisStates};
 use rapport_flow::{
     CacheStates, Channel, People, Projection, ProjectionRunner, RunError, RunnerConfig, Running,
     SqlStates, StateStore,
 };
-use rapport_store::Db;
+use rapport_store::{Db, idempotency};
 use rapport_types::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::StartError;
 use crate::projection::{ItemPopularity, Timelines};
 
-/// Starts every key in Redis.
-const NAMESPACE: &str = "recommend";
+/// How often old idempotency records are deleted.
+const SWEEP: Duration = Duration::from_secs(3_600);
 
 /// What every projection runs with.
 #[derive(Debug)]
@@ -33,12 +34,12 @@ impl Projections<'_> {
     /// Starts the timelines: in Redis when there is one, else beside the catalogue.
     pub(crate) async fn timelines(
         &self,
-        redis: Option<&str>,
+        redis: Option<RedisConfig>,
     ) -> Result<Running<Timelines>, StartError> {
-        let Some(url) = redis else {
+        let Some(redis) = redis else {
             return Ok(self.beside_the_catalogue(Timelines).await?);
         };
-        let redis = Redis::open(&RedisConfig::new(url, NAMESPACE))?;
+        let redis = Redis::open(&redis)?;
         let states = CacheStates::new::<Timelines>(Arc::new(RedisStates::new(redis)));
         Ok(self.stored(Timelines, Arc::new(states)).await?)
     }
@@ -91,9 +92,39 @@ impl Projections<'_> {
 
 /// Waits until a projection ended, and says so when it should not have.
 pub(crate) async fn watch_over<P: Projection>(running: Running<P>, breaks: watch::Sender<bool>) {
-    if let Err(error) = running.stopped().await {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "a projection cannot go on");
-        breaks.send_replace(true);
+    // A panic of the projection comes through here as well.
+    let mut breaks = Breaks(Some(breaks));
+    match running.stopped().await {
+        Ok(()) => breaks.0 = None,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a projection cannot go on");
+        }
+    }
+}
+
+/// Says that something is broken when it is dropped, unless it was emptied.
+struct Breaks(Option<watch::Sender<bool>>);
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        if let Some(breaks) = &self.0 {
+            breaks.send_replace(true);
+        }
+    }
+}
+
+/// Deletes idempotency records that need not be remembered any longer, each hour.
+pub(crate) async fn sweep(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let swept = idempotency::sweep(&db, clock.now(), idempotency::KEEP_MIN_MS).await;
+        if let Err(error) = swept {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed");
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rapport_flow::{Progress, StateError, States};
+use rapport_flow::{Progress, Running, StateError, States};
 use rapport_store::Db;
 use rapport_store::objects::{ObjectError, ObjectStore};
+use rapport_telemetry::names::RECOMMEND_SNAPSHOT_DURATION;
 use rapport_types::{PARTITIONS, UnixMillis};
 use recommend_domain::{Item, MODEL_BYTES_MAX, Popularity, TrainedModels};
 use tokio::sync::{Notify, watch};
@@ -98,11 +99,10 @@ impl Refresher {
     /// Returns a refresher that has done nothing yet, and the way to it.
     #[must_use]
     pub fn new(
-        db: Db,
-        objects: ObjectStore,
-        popularity: States<ItemPopularity>,
-        progress: Option<Progress>,
-        serving: Arc<ArcSwap<Serving>>,
+        db: &Db,
+        objects: &ObjectStore,
+        popularity: &Running<ItemPopularity>,
+        serving: &Arc<ArcSwap<Serving>>,
     ) -> (Self, Refresh) {
         let (served, receiver) = watch::channel(Served::default());
         let wake = Arc::new(Notify::new());
@@ -111,11 +111,11 @@ impl Refresher {
             served: receiver,
         };
         let refresher = Self {
-            db,
-            objects,
-            popularity,
-            progress,
-            serving,
+            db: db.clone(),
+            objects: objects.clone(),
+            popularity: popularity.states(),
+            progress: matches!(db, Db::Sqlite(_)).then(|| popularity.progress()),
+            serving: Arc::clone(serving),
             wake,
             served,
             listed: Arc::default(),
@@ -233,6 +233,7 @@ impl Refresher {
     }
 
     async fn build(&self, shelf_changed: bool) -> Result<(), Error> {
+        let started = Instant::now();
         let (listed, model) = (Arc::clone(&self.listed), self.model.clone());
         let (counted, old) = (Arc::clone(&self.counted), self.serving.load_full());
         let built = tokio::task::spawn_blocking(move || {
@@ -246,6 +247,7 @@ impl Refresher {
         let built = built.await;
         let built = built.map_err(|_panicked| Error::Internal("a snapshot could not be built"))?;
         self.serving.store(Arc::new(built));
+        RECOMMEND_SNAPSHOT_DURATION.observe(started.elapsed().as_secs_f64(), &[]);
         Ok(())
     }
 }

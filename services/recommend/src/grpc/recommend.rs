@@ -11,6 +11,7 @@ use rapport_api::recommend::v1::recommend_service_server::RecommendService;
 use rapport_api::r#type::v1::Degraded;
 use rapport_flow::{Arms, Consent, DecisionDraft, Experiments, Outbox, People, States, any_of};
 use rapport_rpc::status::FieldViolation;
+use rapport_telemetry::names;
 use rapport_types::{Clock, DecisionId, Probability, Purpose, SubjectId, UnixMillis};
 use recommend_domain::{
     HistoryItem, Interaction, ItemIdx, Items, Models, Query, RankOptions, Ranking, Reason, Scratch,
@@ -209,6 +210,7 @@ impl RecommendApi {
             (Err(_full), Degraded::Unspecified) => (Vec::new(), Degraded::Dependency),
             (Err(_full), degraded) => (Vec::new(), degraded),
         };
+        names::RECOMMENDATIONS.add(1, &[label(degraded)]);
         let items = ranking.items.iter();
         pb::RecommendResponse {
             items: items
@@ -300,6 +302,16 @@ impl RecommendApi {
         };
         let entries = done.into_iter().take(limit).map(entry).collect();
         Ok(pb::GetTimelineResponse { entries })
+    }
+}
+
+fn label(degraded: Degraded) -> &'static str {
+    match degraded {
+        Degraded::Unspecified => "no",
+        Degraded::Consent => "consent",
+        Degraded::StaleConsent => "stale_consent",
+        Degraded::Dependency => "dependency",
+        Degraded::NoModel => "no_model",
     }
 }
 

@@ -14,8 +14,9 @@ use rapport_store::Db;
 use rapport_store::idempotency::{self, Call, Claim};
 use rapport_store::lease::{self, Lease};
 use rapport_store::objects::ObjectStore;
+use rapport_telemetry::names::RECOMMEND_TRAINING_DURATION;
 use rapport_types::Clock;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use automatic::train_for_ever;
 
@@ -115,6 +116,7 @@ impl Trainer {
     }
 
     async fn train_alone(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
+        let started = Instant::now();
         let histories = self.histories().await?;
         let graph_version = histories.graph_version;
         let fitted = tokio::task::spawn_blocking(move || fit::fit(histories)).await;
@@ -131,7 +133,9 @@ impl Trainer {
             graph_version: graph_version as i64,
             size_bytes: fitted.file.len() as i64,
         };
-        self.save(asked, row, fitted).await
+        let response = self.save(asked, row, fitted).await?;
+        RECOMMEND_TRAINING_DURATION.observe(started.elapsed().as_secs_f64(), &[]);
+        Ok(response)
     }
 
     /// Writes the file, then the row with the idempotency record; a file without row is overwritten.

@@ -1,5 +1,6 @@
 //! The same service on Postgres, and with its timelines in Redis.
 
+use rapport_api::r#type::v1::Degraded;
 use rapport_store::testing::Engine;
 
 use crate::support::{BOTH, Kept, NOW, buyers, ids, item, subject, view};
@@ -38,6 +39,18 @@ async fn timelines_in_redis_are_learned_from_the_log() {
     let mut kept = Kept::new(Engine::Sqlite).await;
     kept.redis = Some(rapport_cache::testing::redis_url());
     learns_and_serves(&kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_redis_the_service_answers_with_popular_items() {
+    let mut kept = Kept::new(Engine::Sqlite).await;
+    kept.redis = Some("redis://127.0.0.1:9".to_owned());
+    let running = kept.start().await;
+    running.upsert("shelf", vec![item("mug", "home")]).await;
+    running.grant(&kept, &[subject(1)], &BOTH).await;
+    let answer = running.ask(subject(1)).await;
+    assert_eq!(answer.degraded(), Degraded::Dependency);
+    assert_eq!(ids(&answer), ["mug"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

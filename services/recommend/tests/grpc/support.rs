@@ -71,10 +71,13 @@ impl Kept {
 
     pub(crate) fn config(&self) -> Config {
         let data = self.data.path().to_str().unwrap();
+        let folder = self.data.path().file_name().unwrap().to_string_lossy();
+        let namespace = format!("test-{}", folder.to_ascii_lowercase());
         let mut arguments = vec!["rapport-recommend", "--seed", "7", "--data", data];
         arguments.extend(["--database-url", self.db.url()]);
         if let Some(redis) = &self.redis {
-            arguments.extend(["--redis-url", redis]);
+            // Runs share a server: the folder's name is nobody else's.
+            arguments.extend(["--redis-url", redis, "--redis-namespace", &namespace]);
         }
         Config::parse_from(arguments)
     }
