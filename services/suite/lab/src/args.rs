@@ -1,0 +1,189 @@
+//! The command line of `rapport lab`. Doc comments are the help text.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+
+/// Largest `--k`.
+pub const K_MAX: u64 = 1_000;
+/// Largest `--threads`.
+pub const THREADS_MAX: usize = 1_024;
+/// Largest `--null-runs`.
+pub const NULL_RUNS_MAX: u64 = 100_000;
+/// Most names in one `--algorithm`.
+pub const ALGORITHMS_MAX: usize = 32;
+
+/// What `rapport lab` measures.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LabArgs {
+    /// The task.
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+/// A task of the laboratory.
+#[derive(Debug, Clone, clap::Subcommand, Serialize, Deserialize)]
+pub enum Task {
+    /// Ranks every item for every test user: recall, NDCG, coverage, diversity, novelty.
+    Recommend(RecommendArgs),
+    /// Assigns labels to texts: accuracy, macro-F1, microseconds per text.
+    Classify(ClassifyArgs),
+    /// Compares the arms of an experiment: effects, intervals, health, verdict.
+    Experiment(ExperimentArgs),
+    /// Measures one algorithm for a parent process, which speaks JSON to it.
+    #[command(hide = true)]
+    Child,
+}
+
+/// The flags of every task.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct CommonArgs {
+    /// Print one JSON object per line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Same files, flags and seed give the same answers.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads to use, all by default; the answers do not depend on it.
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// What to measure: names, `auto` or `all`; every one by default.
+    #[arg(long, value_delimiter = ',')]
+    pub algorithm: Vec<String>,
+    /// Work that training and choosing may cost, counted in steps and not by the clock.
+    #[arg(long, default_value_t = 600.0)]
+    pub budget_cpu_seconds: f64,
+    /// Write the chosen model to this file, as the services load it.
+    #[arg(long)]
+    pub save: Option<PathBuf>,
+    /// Only the first N test users, texts or rows.
+    #[arg(long)]
+    pub limit: Option<NonZeroUsize>,
+    /// Leave out test rows that stand in the training file too.
+    #[arg(long)]
+    pub drop_overlap: bool,
+}
+
+/// Flags of `lab recommend`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct RecommendArgs {
+    /// Training file: `user,item[,timestamp][,weight]`.
+    #[arg(long)]
+    pub train: PathBuf,
+    /// Test file of the same columns, read only to measure.
+    #[arg(long)]
+    pub test: PathBuf,
+    /// Length of the lists.
+    #[arg(long, default_value_t = 20, value_parser = RangedU64ValueParser::<u64>::new().range(1..=K_MAX))]
+    pub k: u64,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab classify`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct ClassifyArgs {
+    /// Training file: `text,label`.
+    #[arg(long)]
+    pub train: PathBuf,
+    /// Test file of the same columns, read only to measure.
+    #[arg(long)]
+    pub test: PathBuf,
+    /// The label of texts that belong to no other; the model must reject them.
+    #[arg(long, conflicts_with = "hold_out_labels")]
+    pub out_of_scope: Option<String>,
+    /// Draws N labels by seed: their test rows become out of scope, their training rows go.
+    #[arg(long, value_name = "N")]
+    pub hold_out_labels: Option<NonZeroUsize>,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab experiment`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct ExperimentArgs {
+    /// The file: any columns, one row per unit unless `--unit` says otherwise.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Column with the arm.
+    #[arg(long)]
+    pub variant: String,
+    /// Column with the metric: a number or a truth value.
+    #[arg(long)]
+    pub metric: String,
+    /// Column that names the unit: its rows' metrics are added up, its covariate is their mean, its
+    /// arm is that of its first row.
+    #[arg(long)]
+    pub unit: Option<String>,
+    /// Column with a number from before the experiment, for CUPED.
+    #[arg(long)]
+    pub covariate: Option<String>,
+    /// The arm to compare with. Required above two arms; of two it is the other than `--treated`, else
+    /// the one named `control`, else the first by name.
+    #[arg(long)]
+    pub control: Option<String>,
+    /// The treated arm whose row is the chosen one; the largest by default.
+    #[arg(long)]
+    pub treated: Option<String>,
+    /// Shares that the arms were promised, such as `a=1,b=1,c=2`; equal by default.
+    #[arg(long, value_delimiter = ',', value_name = "V=W")]
+    pub allocation: Vec<String>,
+    /// Also simulate N experiments without effect on this file's metric, and count false alarms.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=NULL_RUNS_MAX))]
+    pub null_runs: Option<u64>,
+    /// Units between two looks at each of them.
+    #[arg(long, value_name = "N", requires = "null_runs", default_value = "100")]
+    pub look_every: NonZeroUsize,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl CommonArgs {
+    /// Checks what the parser cannot.
+    pub(crate) fn validate(&self) -> Result<(), LabError> {
+        if !(self.budget_cpu_seconds.is_finite() && self.budget_cpu_seconds > 0.0) {
+            return Err(LabError::input("--budget-cpu-seconds must be above 0"));
+        }
+        if self
+            .threads
+            .is_some_and(|threads| threads.get() > THREADS_MAX)
+        {
+            return Err(LabError::input(format!(
+                "--threads must be at most {THREADS_MAX}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Returns the algorithms asked for: in the order of `known`, or as named, each once.
+    pub(crate) fn algorithms(&self, known: &[&'static str]) -> Result<Vec<&'static str>, LabError> {
+        if self.algorithm.len() > ALGORITHMS_MAX {
+            return Err(LabError::input(format!(
+                "--algorithm takes at most {ALGORITHMS_MAX} names"
+            )));
+        }
+        if self.algorithm.is_empty() || self.algorithm.iter().any(|name| name == "all") {
+            return Ok(known.to_vec());
+        }
+        let mut chosen = Vec::new();
+        for name in &self.algorithm {
+            let Some(found) = known.iter().find(|other| *other == name) else {
+                let names = known.join(", ");
+                return Err(LabError::input(format!(
+                    "--algorithm {name}: unknown here; there are {names}, and `all`"
+                )));
+            };
+            if !chosen.contains(found) {
+                chosen.push(*found);
+            }
+        }
+        Ok(chosen)
+    }
+}

@@ -1,0 +1,25 @@
+//! `rapport lab`: measures every model on anybody's own files, with no server.
+//!
+//! Every algorithm runs in a child process of its own, so that each peak of memory is its own. Same
+//! files, flags and seed give the same answers for any number of threads; times and sizes apart. No
+//! network, no clock but that of the processor; the only files written are those of `--save`.
+
+mod args;
+mod classify;
+mod conduct;
+mod cost;
+mod error;
+mod experiment;
+mod print;
+mod reader;
+mod recommend;
+mod resample;
+mod row;
+mod values;
+
+pub use args::{
+    ALGORITHMS_MAX, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs, NULL_RUNS_MAX,
+    RecommendArgs, THREADS_MAX, Task,
+};
+pub use conduct::run;
+pub use error::LabError;
