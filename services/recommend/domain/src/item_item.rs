@@ -32,16 +32,20 @@ pub struct ItemItemOptions {
     pub activity_damping: f32,
 }
 
+/// Chosen by validation inside the training files of two public logs, a sparse and a dense one
+/// (Gowalla check-ins, Last.fm listening): NDCG at 20 on a tenth of every user's training items, by
+/// `rapport lab recommend --train train.csv.gz --test test.csv.gz --algorithm auto --json`, whose
+/// `explain` lists every trial. Both choose the same dampings and shrinkage.
 impl Default for ItemItemOptions {
     fn default() -> Self {
         Self {
+            // 400 are best on both, by 1.5 % and 1 %, for four times the memory.
             neighbours: 100,
             history_max: 500,
             shrinkage: 1.0,
-            // Between the cosine (0.5) and the plain conditional probability (0): of the values
-            // tried, best or near best on a dense and on a sparse public log alike.
-            popularity_damping: 0.25,
-            activity_damping: 0.7,
+            // Between the cosine (0.5) and the plain conditional probability (0).
+            popularity_damping: 0.3,
+            activity_damping: 0.6,
         }
     }
 }
