@@ -27,6 +27,9 @@ const DROPS_MANY_ROWS: &[f32] = &[0.5, 0.7];
 const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// How far the answer may be tilted towards rare labels: exponents of their rarity.
 const TILTS: [f32; 4] = [0.0, 0.15, 0.3, 0.45];
+/// A network or a tilt must gain this much on validation to be preferred to none: less is luck, and
+/// the simpler model is smaller, faster and easier to explain.
+const GAIN_MIN: f64 = 0.001;
 /// Network multiplications that one CPU-second pays for, measured on a 2020s server core.
 const NETWORK_STEPS_PER_SECOND: f64 = 7e8;
 /// A network with fewer passes than this is not worth having.
@@ -86,11 +89,11 @@ impl Task<'_> {
             .collect();
         let margins = self.choose_machines(&folds, &truth, &mut choice);
         choice.sharpness = fit_sharpness(&margins, &truth);
-        let mut linear = margins;
+        let mut linear = margins.clone();
         sharpen(&mut linear, self.classes, choice.sharpness);
         let logs = self.choose_mixture(&folds, &truth, &linear, &mut choice);
         choice.last_sharpness = fit_sharpness(&logs, &truth);
-        self.choose_threshold(&folds[0], &mut choice);
+        self.choose_threshold(&folds[0], &truth, &margins, &mut choice);
         let said = argmax_rows(&logs, self.classes);
         let (accuracy, f1) = accuracy_and_macro_f1(&truth, &said, self.classes);
         choice.report.validated_rows = truth.len();
@@ -190,7 +193,8 @@ impl Task<'_> {
                 (*share, Some(*options), mixed)
             })
         });
-        let mut best = (f64::NEG_INFINITY, Vec::new());
+        let plain = tilted_logs(linear, &self.tilts(0.0));
+        let mut best = (worth(truth, &plain, self.classes) + GAIN_MIN, plain);
         for (share, options, mixed) in alone.into_iter().chain(mixed) {
             for tilt in TILTS {
                 let tilts = self.tilts(tilt);
@@ -261,45 +265,57 @@ impl Task<'_> {
             .collect()
     }
 
-    /// Chooses the out-of-scope threshold by holding labels out in turn to play the unknown ones.
-    fn choose_threshold(&self, fold: &Fold, choice: &mut Choice) {
+    /// Chooses the out-of-scope threshold. Known texts are the held-out ones; labels held out in turn
+    /// play the unknown.
+    fn choose_threshold(&self, fold: &Fold, truth: &[u32], margins: &[f32], choice: &mut Choice) {
         if self.classes < UNKNOWN_PARTS {
             return;
         }
-        let solver = self.solver(choice.cost, choice.balance);
+        let known: Vec<(f32, bool)> = margins
+            .chunks(self.classes)
+            .zip(truth)
+            .map(|(row, label)| (row[argmax(row) as usize], argmax(row) == *label))
+            .collect();
         let mut order: Vec<u32> = (0..self.classes as u32).collect();
         Rng::seeded(self.options.seed).fork(2).shuffle(&mut order);
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for round in 0..UNKNOWN_ROUNDS {
-            // Labels that stay, renumbered; `None` plays the unknown.
-            let mut kept = vec![None; self.classes];
-            let stays = order
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| at % UNKNOWN_PARTS != round);
-            for (number, (_, label)) in stays.enumerate() {
-                kept[*label as usize] = Some(number as u32);
-            }
-            let classes = kept.iter().flatten().count();
-            let (places, labels): (Vec<usize>, Vec<u32>) = (0..fold.labels.len())
-                .filter_map(|row| Some((row, kept[fold.labels[row] as usize]?)))
-                .unzip();
-            let rows = fold.rows.select(&places);
-            let weights = solve(&rows, fold.vocabulary.len(), &labels, classes, &solver);
-            let held = margins(&weights, &fold.held_rows, classes);
-            let best = argmax_rows(&held, classes);
-            for (row, label) in fold.held_labels.iter().enumerate() {
-                let confidence = held[row * classes + best[row] as usize];
-                match kept[*label as usize] {
-                    Some(truth) => known.push((confidence, truth == best[row])),
-                    None => unknown.push(confidence),
-                }
-            }
-        }
-        if !known.is_empty() && !unknown.is_empty() {
+        let solver = self.solver(choice.cost, choice.balance);
+        let unknown: Vec<f32> = (0..UNKNOWN_ROUNDS)
+            .flat_map(|round| {
+                let gone = order.iter().skip(round).step_by(UNKNOWN_PARTS).copied();
+                self.unknown_confidences(fold, &gone.collect::<Vec<u32>>(), &solver)
+            })
+            .collect();
+        if !unknown.is_empty() {
             choice.threshold = Some(fit_threshold(&known, &unknown));
             choice.report.out_of_scope_auroc = Some(auroc(&known, &unknown));
         }
+    }
+
+    /// Fits without some labels and returns the confidence in their held-out texts.
+    fn unknown_confidences(&self, fold: &Fold, gone: &[u32], solver: &SolverOptions) -> Vec<f32> {
+        // The labels that stay, renumbered.
+        let mut kept = vec![None; self.classes];
+        let stays = (0..self.classes as u32).filter(|label| !gone.contains(label));
+        for (number, label) in stays.enumerate() {
+            kept[label as usize] = Some(number as u32);
+        }
+        let classes = self.classes - gone.len();
+        let (places, labels): (Vec<usize>, Vec<u32>) = (0..fold.labels.len())
+            .filter_map(|row| Some((row, kept[fold.labels[row] as usize]?)))
+            .unzip();
+        let weights = solve(
+            &fold.rows.select(&places),
+            fold.vocabulary.len(),
+            &labels,
+            classes,
+            solver,
+        );
+        margins(&weights, &fold.held_rows, classes)
+            .chunks(classes)
+            .zip(&fold.held_labels)
+            .filter(|(_, label)| kept[**label as usize].is_none())
+            .map(|(row, _)| row[argmax(row) as usize])
+            .collect()
     }
 }
 
