@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorProto;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
+    Value,
 };
 
 const HEADER: &str = "# Events\n\n\
@@ -48,7 +49,11 @@ fn no_payload_holds_text_that_must_be_sealed() {
         for field in rapport_api::policy::fields() {
             let inside = field.field.starts_with(&format!("{}.", policy.message));
             let sealed = field.class >= rapport_api::policy::DataClass::PersonalText;
-            assert!(!(inside && sealed), "{} belongs into {personal}", field.field);
+            assert!(
+                !(inside && sealed),
+                "{} belongs into {personal}",
+                field.field
+            );
         }
     }
 }
@@ -57,19 +62,29 @@ fn document(proto: &Path) -> String {
     let mut compiler = protox::Compiler::new([proto]).unwrap();
     compiler.include_imports(true).include_source_info(true);
     let files = ["shop", "decision", "care", "control", "event"];
-    let files: Vec<PathBuf> =
-        files.iter().map(|name| proto.join(format!("rapport/event/v1/{name}.proto"))).collect();
+    let files: Vec<PathBuf> = files
+        .iter()
+        .map(|name| proto.join(format!("rapport/event/v1/{name}.proto")))
+        .collect();
     compiler.open_files(&files).unwrap();
     let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap();
     let mut text = HEADER.to_owned();
     for name in ["shop", "decision", "care", "control"] {
-        let file = pool.get_file_by_name(&format!("rapport/event/v1/{name}.proto")).unwrap();
+        let file = pool
+            .get_file_by_name(&format!("rapport/event/v1/{name}.proto"))
+            .unwrap();
         let comments = comments(file.file_descriptor_proto());
         let title = comments.get("2").map_or(name, String::as_str);
-        writeln!(text, "\n## {}", title.trim_end_matches('.').lines().next().unwrap()).unwrap();
+        writeln!(
+            text,
+            "\n## {}",
+            title.trim_end_matches('.').lines().next().unwrap()
+        )
+        .unwrap();
         for message in file.messages() {
-            if let Some(policy) =
-                rapport_api::policy::events().iter().find(|policy| policy.message == message.full_name())
+            if let Some(policy) = rapport_api::policy::events()
+                .iter()
+                .find(|policy| policy.message == message.full_name())
             {
                 event(&mut text, &pool, &message, policy, &comments);
             }
@@ -92,11 +107,18 @@ fn event(
     };
     writeln!(text, "\n### `{}`\n", policy.name).unwrap();
     writeln!(text, "{}\n", comment(comments, message)).unwrap();
-    writeln!(text, "`{}` · purpose `{}` · without consent: {without}\n", policy.message, policy.purpose).unwrap();
+    writeln!(
+        text,
+        "`{}` · purpose `{}` · without consent: {without}\n",
+        policy.message, policy.purpose
+    )
+    .unwrap();
     fields(text, message, comments);
     example(text, message);
     if policy.personal {
-        let personal = pool.get_message_by_name(&format!("{}Personal", policy.message)).unwrap();
+        let personal = pool
+            .get_message_by_name(&format!("{}Personal", policy.message))
+            .unwrap();
         writeln!(text, "\nSealed apart, as `{}`:\n", personal.full_name()).unwrap();
         fields(text, &personal, comments);
         example(text, &personal);
@@ -111,15 +133,28 @@ fn fields(text: &mut String, message: &MessageDescriptor, comments: &HashMap<Str
             .find(|policy| policy.field == field.full_name())
             .map_or("–".to_owned(), |policy| format!("{:?}", policy.class));
         let key = format!("{},2,{}", path_of(message), index_of(message, &field));
-        let meaning = comments.get(&key).map_or("", String::as_str).replace('\n', " ");
-        writeln!(text, "| `{}` | {} | {class} | {meaning} |", field.name(), type_of(&field)).unwrap();
+        let meaning = comments
+            .get(&key)
+            .map_or("", String::as_str)
+            .replace('\n', " ");
+        writeln!(
+            text,
+            "| `{}` | {} | {class} | {meaning} |",
+            field.name(),
+            type_of(&field)
+        )
+        .unwrap();
     }
 }
 
 fn example(text: &mut String, message: &MessageDescriptor) {
     let sample = sample(message, 0);
     let json = serde_json::to_string(&sample).unwrap();
-    let bytes: String = sample.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: String = sample
+        .encode_to_vec()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     writeln!(text, "\nExample: `{json}`  \nBytes: `{bytes}`").unwrap();
 }
 
@@ -130,8 +165,16 @@ fn sample(descriptor: &MessageDescriptor, depth: usize) -> DynamicMessage {
         let value = match field.kind() {
             Kind::Message(_) if depth > 2 => continue,
             Kind::Message(inner) => Value::Message(sample(&inner, depth + 1)),
-            Kind::Enum(of) => Value::EnumNumber(of.values().nth(1).map_or(0, |value| value.number())),
-            Kind::String => Value::String(format!("{}-1", field.name().trim_end_matches("_id").trim_end_matches("_ids"))),
+            Kind::Enum(of) => {
+                Value::EnumNumber(of.values().nth(1).map_or(0, |value| value.number()))
+            }
+            Kind::String => Value::String(format!(
+                "{}-1",
+                field
+                    .name()
+                    .trim_end_matches("_id")
+                    .trim_end_matches("_ids")
+            )),
             Kind::Bytes => Value::Bytes((1..=16).collect::<Vec<u8>>().into()),
             Kind::Bool => Value::Bool(true),
             Kind::Double => Value::F64(0.5),
@@ -142,7 +185,11 @@ fn sample(descriptor: &MessageDescriptor, depth: usize) -> DynamicMessage {
             Kind::Int64 => Value::I64(2),
             other => panic!("no sample for {other:?}"),
         };
-        let value = if field.is_list() { Value::List(vec![value]) } else { value };
+        let value = if field.is_list() {
+            Value::List(vec![value])
+        } else {
+            value
+        };
         message.set_field(&field, value);
     }
     message
@@ -154,7 +201,11 @@ fn type_of(field: &FieldDescriptor) -> String {
         Kind::Enum(of) => of.name().to_owned(),
         other => format!("{other:?}").to_lowercase(),
     };
-    if field.is_list() { format!("repeated {kind}") } else { kind }
+    if field.is_list() {
+        format!("repeated {kind}")
+    } else {
+        kind
+    }
 }
 
 fn comment(comments: &HashMap<String, String>, message: &MessageDescriptor) -> String {
@@ -170,7 +221,11 @@ fn path_of(message: &MessageDescriptor) -> String {
 
 fn index_of(message: &MessageDescriptor, field: &FieldDescriptor) -> usize {
     let proto = message.descriptor_proto();
-    proto.field.iter().position(|other| other.name() == field.name()).unwrap()
+    proto
+        .field
+        .iter()
+        .position(|other| other.name() == field.name())
+        .unwrap()
 }
 
 fn comments(file: &FileDescriptorProto) -> HashMap<String, String> {
@@ -179,7 +234,16 @@ fn comments(file: &FileDescriptorProto) -> HashMap<String, String> {
         let path: Vec<String> = location.path.iter().map(i32::to_string).collect();
         let detached = location.leading_detached_comments.first();
         let comment = location.leading_comments.as_ref().or(detached)?;
-        Some((path.join(","), comment.lines().map(str::trim).collect::<Vec<_>>().join("\n").trim().to_owned()))
+        Some((
+            path.join(","),
+            comment
+                .lines()
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .to_owned(),
+        ))
     });
     let mut comments: HashMap<String, String> = located.collect();
     // The first lines of a file stand above `syntax`.

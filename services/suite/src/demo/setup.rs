@@ -1,0 +1,235 @@
+//! What the town's shop sets up before it opens: catalogue, campaigns, agents, an experiment.
+
+use rapport_api::ads::v1 as ads;
+use rapport_api::ads::v1::campaign_service_client::CampaignServiceClient;
+use rapport_api::care::v1 as care;
+use rapport_api::care::v1::agent_service_client::AgentServiceClient;
+use rapport_api::evaluate::v1 as evaluate;
+use rapport_api::evaluate::v1::experiment_service_client::ExperimentServiceClient;
+use rapport_api::recommend::v1 as recommend;
+use rapport_api::recommend::v1::catalog_service_client::CatalogServiceClient;
+use rapport_api::recommend::v1::model_service_client::ModelServiceClient;
+use rapport_api::r#type::v1::{Channel, Money};
+use rapport_town::{Language, Town};
+
+use super::convert::{CURRENCY, language_code};
+use super::driver::PLACEMENT;
+use crate::failure::Failure;
+use crate::peers::Peers;
+
+/// The town's experiment.
+pub const EXPERIMENT: &str = "home-layout";
+/// Its control.
+pub const CONTROL: &str = "classic";
+/// Its treatment.
+pub const TREATMENT: &str = "stories";
+
+/// Agents: id, name, languages, skills (none is all), cases at a time.
+const AGENTS: [(&str, &str, &[&str], &[&str], u32); 5] = [
+    ("agent-li", "李娜", &["zh"], &["complaint", "refund"], 6),
+    ("agent-wang", "王强", &["zh"], &[], 8),
+    (
+        "agent-chen",
+        "陈晨",
+        &["zh", "en"],
+        &["order_status", "delivery_late", "exchange"],
+        8,
+    ),
+    ("agent-smith", "Ann Smith", &["en"], &[], 8),
+    (
+        "agent-garcia",
+        "Leo Garcia",
+        &["en"],
+        &["complaint", "refund"],
+        6,
+    ),
+];
+
+/// Sets everything up.
+///
+/// # Errors
+/// [`Failure`] of the first call that fails.
+pub async fn set_up(peers: &Peers, town: &Town) -> Result<(), Failure> {
+    catalogue(peers, town).await?;
+    campaigns(peers, town).await?;
+    agents(peers).await?;
+    experiment(peers).await
+}
+
+async fn catalogue(peers: &Peers, town: &Town) -> Result<(), Failure> {
+    let categories = town.catalogue().categories();
+    let items = town.catalogue().items().iter().map(|item| recommend::Item {
+        item_id: item.id.clone(),
+        title: format!("{} {}", item.zh, item.en),
+        category: categories[item.category].id.to_owned(),
+        brand: item.brand.to_owned(),
+        price: Some(Money {
+            currency: CURRENCY.to_owned(),
+            micros: item.price.0,
+        }),
+        available: true,
+        tags: Vec::new(),
+    });
+    let request = recommend::UpsertItemsRequest {
+        request_id: "town-catalogue".to_owned(),
+        items: items.collect(),
+    };
+    let sent = CatalogServiceClient::new(peers.recommend.clone())
+        .upsert_items(request)
+        .await;
+    sent.map(|_| ()).map_err(failed("catalogue"))
+}
+
+async fn campaigns(peers: &Peers, town: &Town) -> Result<(), Failure> {
+    let mut client = CampaignServiceClient::new(peers.ads.clone());
+    let days = i64::from(town.config().days);
+    let starts_at_ms = town.config().start.0;
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, item) in town.line_items().iter().enumerate() {
+        if !seen.contains(&item.campaign_id) {
+            let channel = [Channel::Wechat, Channel::Douyin, Channel::Web][seen.len() % 3];
+            seen.push(item.campaign_id);
+            let campaign = ads::Campaign {
+                campaign_id: item.campaign_id.to_owned(),
+                name: item.campaign_id.to_owned(),
+                state: ads::DeliveryState::Active as i32,
+                starts_at_ms,
+                ends_at_ms: 0,
+                channel: channel as i32,
+            };
+            let request = ads::UpsertCampaignRequest {
+                request_id: format!("town-{}", item.campaign_id),
+                campaign: Some(campaign),
+            };
+            client
+                .upsert_campaign(request)
+                .await
+                .map_err(failed("campaign"))?;
+        }
+        let request = ads::UpsertLineItemRequest {
+            request_id: format!("town-{}", item.id),
+            line_item: Some(line_item(town, index, days)),
+        };
+        client
+            .upsert_line_item(request)
+            .await
+            .map_err(failed("line item"))?;
+    }
+    Ok(())
+}
+
+/// Every other line item is for people who like its category; the rest are for everybody.
+fn line_item(town: &Town, index: usize, days: i64) -> ads::LineItem {
+    let item = &town.line_items()[index];
+    let category = town.catalogue().categories()[item.category].id;
+    let creative = |language: Language| ads::Creative {
+        creative_id: format!("{}-{}", item.id, language_code(language)),
+        headline: item.headline(language).to_owned(),
+        language: language_code(language).to_owned(),
+        landing: category.to_owned(),
+    };
+    let interests = if index.is_multiple_of(2) {
+        vec![format!("category:{category}")]
+    } else {
+        Vec::new()
+    };
+    ads::LineItem {
+        line_item_id: item.id.to_owned(),
+        campaign_id: item.campaign_id.to_owned(),
+        state: ads::DeliveryState::Active as i32,
+        bid_type: ads::BidType::Cpc as i32,
+        bid_micros: item.bid_per_click.0,
+        budget_micros: item.daily_budget.0 * days,
+        targeting: Some(ads::Targeting {
+            placements: vec![PLACEMENT.to_owned()],
+            interests,
+            ..ads::Targeting::default()
+        }),
+        caps: vec![ads::FrequencyCap {
+            impressions_max: 3,
+            window_hours: 24,
+        }],
+        creatives: vec![
+            creative(Language::Chinese),
+            ads::Creative {
+                language: String::new(),
+                ..creative(Language::English)
+            },
+        ],
+    }
+}
+
+async fn agents(peers: &Peers) -> Result<(), Failure> {
+    let mut client = AgentServiceClient::new(peers.care.clone());
+    for (agent_id, name, languages, skills, capacity) in AGENTS {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let agent = care::Agent {
+            agent_id: agent_id.to_owned(),
+            name: name.to_owned(),
+            languages: owned(languages),
+            skills: owned(skills),
+            capacity,
+            presence: care::Presence::Online as i32,
+            load: 0,
+        };
+        let request = care::UpsertAgentRequest {
+            request_id: format!("town-{agent_id}"),
+            agent: Some(agent),
+        };
+        client
+            .upsert_agent(request)
+            .await
+            .map_err(failed("agent"))?;
+    }
+    Ok(())
+}
+
+async fn experiment(peers: &Peers) -> Result<(), Failure> {
+    let variant = |key: &str| evaluate::Variant {
+        key: key.to_owned(),
+        share: 5_000,
+    };
+    let experiment = evaluate::Experiment {
+        key: EXPERIMENT.to_owned(),
+        hypothesis: "a home page of short stories sells more than the classic one".to_owned(),
+        variants: vec![variant(CONTROL), variant(TREATMENT)],
+        ..evaluate::Experiment::default()
+    };
+    let mut client = ExperimentServiceClient::new(peers.evaluate.clone());
+    let request = evaluate::UpsertExperimentRequest {
+        request_id: "town-experiment".to_owned(),
+        experiment: Some(experiment),
+    };
+    client
+        .upsert_experiment(request)
+        .await
+        .map_err(failed("experiment"))?;
+    let request = evaluate::SetExperimentStateRequest {
+        request_id: "town-experiment-start".to_owned(),
+        key: EXPERIMENT.to_owned(),
+        state: evaluate::ExperimentState::Running as i32,
+    };
+    client
+        .set_experiment_state(request)
+        .await
+        .map_err(failed("experiment"))?;
+    Ok(())
+}
+
+/// Trains the recommender on what is known by now.
+///
+/// # Errors
+/// [`Failure`] of the call.
+pub async fn train_recommender(peers: &Peers, request_id: &str) -> Result<(), Failure> {
+    let request = recommend::TrainModelRequest {
+        request_id: format!("town-{request_id}"),
+    };
+    let sent = ModelServiceClient::new(peers.recommend.clone())
+        .train_model(request)
+        .await;
+    sent.map(|_| ()).map_err(failed("training"))
+}
+
+fn failed(what: &'static str) -> impl Fn(tonic::Status) -> Failure {
+    move |status| Failure::of_call("the server", what, &status)
+}
