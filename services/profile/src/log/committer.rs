@@ -189,17 +189,8 @@ impl Writer {
             }
         }
         let events: Vec<&Prepared> = group.iter().flat_map(|request| &request.events).collect();
-        let mut outcome = self.try_commit(&events).await;
-        for _ in 1..TRIES_MAX {
-            match &outcome {
-                Err(error) if error.is_unique_violation() || is_conflict(error) => {
-                    outcome = self.try_commit(&events).await;
-                }
-                Ok(_) | Err(_) => break,
-            }
-        }
-        match outcome {
-            Ok((appended, batches)) => {
+        match self.commit_all(&events).await {
+            Ok(Committed { appended, batches }) => {
                 batches
                     .into_iter()
                     .for_each(|batch| self.hub.publish(batch));
@@ -211,20 +202,27 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "append failed");
-                let error = Arc::new(error);
                 for request in group {
-                    let _ = request
-                        .reply
-                        .send(Err(AppendError::Store(Arc::clone(&error))));
+                    let _ = request.reply.send(Err(error.clone()));
                 }
             }
         }
     }
 
-    async fn try_commit(
-        &self,
-        events: &[&Prepared],
-    ) -> Result<(Vec<Appended>, Vec<StoredBatch>), StoreError> {
+    /// Commits a group, again when another replica's transaction won.
+    async fn commit_all(&self, events: &[&Prepared]) -> Result<Committed, AppendError> {
+        for _ in 0..TRIES_MAX {
+            match self.try_commit(events).await {
+                Ok(Some(committed)) => return Ok(committed),
+                Ok(None) | Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(AppendError::Store(Arc::new(error))),
+            }
+        }
+        Err(AppendError::Overloaded)
+    }
+
+    /// Commits a group; `None` when another replica just remembered one of its keys.
+    async fn try_commit(&self, events: &[&Prepared]) -> Result<Option<Committed>, StoreError> {
         let mut partitions: Vec<u32> = events.iter().map(|event| event.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
@@ -249,16 +247,23 @@ impl Writer {
             .collect();
         let batches = group.batches();
         if !batches.is_empty() {
-            if self.protection.dedup {
-                let day = now / DAY_MS;
-                log::remember(&mut tx, &group.live.keys, &group.live.entries, Some(day)).await?;
-                log::remember(&mut tx, &group.backfill.keys, &group.backfill.entries, None).await?;
+            for (rows, day) in [(&group.live, Some(now / DAY_MS)), (&group.backfill, None)] {
+                if !log::remember(&mut tx, &rows.keys, &rows.entries, day).await? {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
             }
             log::insert(&mut tx, &batches, now).await?;
         }
         tx.commit().await?;
-        Ok((appended, batches))
+        Ok(Some(Committed { appended, batches }))
     }
+}
+
+/// What one transaction came to.
+struct Committed {
+    appended: Vec<Appended>,
+    batches: Vec<StoredBatch>,
 }
 
 /// Dedup rows to write, packed as the statement wants them.
@@ -366,8 +371,4 @@ impl Group {
 
 fn size(request: &Request) -> usize {
     request.events.iter().map(Prepared::size).sum()
-}
-
-fn is_conflict(error: &StoreError) -> bool {
-    matches!(error, StoreError::Conflict(_))
 }

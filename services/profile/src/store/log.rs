@@ -30,15 +30,19 @@ const LOCK_SQLITE: &str = "select partition, last_sequence, last_received_at_ms 
     order by partition";
 
 /// Keys and entries travel as one blob each, cut by a counter: one text, one bind, any number of rows.
-/// The scalar subquery keeps both planners on the primary key.
+/// The scalar subquery keeps both planners on the primary key; only known keys cost a row.
 const LOOK_UP: &str = "with recursive i(n) as (
         select 0 union all select n + 1 from i where n + 1 < cast($2 as integer))
-    select i.n, (select d.entry from log_dedup d where d.dedup_key = substr($1, i.n * 16 + 1, 16))
-    from i";
+    select n, entry from (
+        select i.n as n,
+            (select d.entry from log_dedup d where d.dedup_key = substr($1, i.n * 16 + 1, 16)) as entry
+        from i) known
+    where entry is not null";
 const REMEMBER: &str = "with recursive i(n) as (
         select 0 union all select n + 1 from i where n + 1 < cast($3 as integer))
     insert into log_dedup (dedup_key, entry, received_day)
-    select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), cast($4 as bigint) from i";
+    select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), cast($4 as bigint)
+    from i where true on conflict (dedup_key) do nothing";
 
 /// All rows in one statement. Postgres takes arrays; SQLite has none, so there the rows travel as JSON
 /// and their bytes as one blob: every statement is a message to another thread and back.
@@ -105,7 +109,7 @@ pub async fn look_up(tx: &mut Tx, keys: &[u8]) -> Result<Vec<Option<Entry>>, Sto
     if count == 0 {
         return Ok(Vec::new());
     }
-    let rows: Vec<(i32, Option<Vec<u8>>)> = on_tx!(tx, |conn| {
+    let rows: Vec<(i32, Vec<u8>)> = on_tx!(tx, |conn| {
         sqlx::query_as(LOOK_UP)
             .bind(keys)
             .bind(count as i64)
@@ -115,7 +119,7 @@ pub async fn look_up(tx: &mut Tx, keys: &[u8]) -> Result<Vec<Option<Entry>>, Sto
     let mut entries = vec![None; count];
     for (index, entry) in rows {
         if let Some(slot) = entries.get_mut(index as usize) {
-            *slot = entry.as_deref().and_then(Entry::read);
+            *slot = Entry::read(&entry);
         }
     }
     Ok(entries)
@@ -123,26 +127,30 @@ pub async fn look_up(tx: &mut Tx, keys: &[u8]) -> Result<Vec<Option<Entry>>, Sto
 
 /// Remembers `entries` (26 bytes each) under `keys` (16 bytes each); `received_day` `None` for ever.
 ///
+/// Returns whether all of them were new. If not, another transaction just remembered some: roll back.
+/// A statement that cannot fail half way also spares SQLite a copy of every page that it changes.
+///
 /// # Errors
-/// As [`lock`]; a unique violation when another transaction just remembered one of the keys.
+/// As [`lock`].
 pub async fn remember(
     tx: &mut Tx,
     keys: &[u8],
     entries: &[u8],
     received_day: Option<i64>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let count = keys.len() / 16;
     if count == 0 {
-        return Ok(());
+        return Ok(true);
     }
-    on_tx!(tx, |conn| {
+    let new = on_tx!(tx, |conn| {
         let query = sqlx::query(REMEMBER)
             .bind(keys)
             .bind(entries)
             .bind(count as i64);
-        query.bind(received_day).execute(conn).await.map(|_| ())
+        let done = query.bind(received_day).execute(conn).await;
+        done.map(|done| done.rows_affected())
     })?;
-    Ok(())
+    Ok(new == count as u64)
 }
 
 /// Inserts `batches`, in ascending order of partition and sequence, and moves the ends of their
