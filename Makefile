@@ -32,6 +32,7 @@ proto: tools ## Lints and formats the protos and refuses a change that breaks a 
 	@scripts/proto
 
 bench: ## Runs the benchmarks; RESULTS.md in bench/ says what each means.
+	cargo build --release --locked -p rapport-suite --bin rapport
 	cargo run --release --locked -p rapport-bench
 
 doc: ## Builds the documentation of every crate; a broken link is an error.
