@@ -93,6 +93,7 @@ impl House {
             let service = Recommend::start(&config, peers, Arc::clone(&clock)).await;
             let service = service.map_err(cannot_start("recommend"))?;
             service.mount(&mut mounted.routes);
+            mounted.limits.extend(Recommend::request_limits());
             mounted.add(&Recommend::SERVICES, async move { service.drain().await });
         }
         if wants(ServiceName::Ads) {
@@ -164,6 +165,7 @@ type Drain = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 struct Mounted {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
+    limits: Vec<(&'static str, usize)>,
     drains: Vec<(&'static str, Drain)>,
 }
 
@@ -174,6 +176,7 @@ impl Mounted {
         Self {
             routes,
             names: Profile::SERVICES.to_vec(),
+            limits: Profile::request_limits().to_vec(),
             drains: Vec::new(),
         }
     }
@@ -185,7 +188,7 @@ impl Mounted {
 
     fn bind(self, serve: ServeConfig, incoming: Incoming) -> Result<Bound, Failure> {
         let mut server = Server::new(serve, self.routes.routes(), &self.names).in_process(incoming);
-        for (path, bytes) in Profile::request_limits() {
+        for (path, bytes) in self.limits {
             server = server.request_bytes_max(path, bytes);
         }
         for (name, drain) in self.drains {

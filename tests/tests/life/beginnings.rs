@@ -246,10 +246,6 @@ impl Life {
         assert_eq!(on_phone.len(), 1);
         assert_eq!(on_phone[0].reason, "SPLIT");
         assert_eq!(on_phone, self.assigned(&tablet).await);
-        eventually!("recommend knows the experiment", {
-            let arms = self.recommended(&tablet).await.arms;
-            arms.len() == 1 && arms[0].variant == on_phone[0].variant
-        });
     }
 
     pub(crate) async fn writes_to_customer_service(&mut self) {

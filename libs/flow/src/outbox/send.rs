@@ -182,7 +182,8 @@ impl Sender {
 fn is_rejected(result: &EventResult) -> bool {
     let rejected = result.outcome() == EventOutcome::Rejected;
     if rejected {
-        tracing::error!(reason = result.reason, "the log rejected an event of ours");
+        // Consent that was withdrawn between decision and log refuses too: nobody needs to act on that.
+        tracing::warn!(reason = result.reason, "the log rejected an event of ours");
     }
     rejected
 }

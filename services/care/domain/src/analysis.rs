@@ -131,19 +131,15 @@ fn add_evidence(
 fn read_intent(text: &str, models: &MessageModels, evidence: &mut Vec<Evidence>) -> (String, f64) {
     if let Some(model) = &models.intent {
         let prediction = model.predict(text);
-        if prediction.out_of_scope {
-            // Nothing the model was taught: saying so beats the least bad guess.
-            return (
-                Intent::Other.name().to_owned(),
-                1.0 - prediction.probability,
-            );
+        // A text unlike everything the model was taught: the shop's own words may still tell.
+        if !prediction.out_of_scope {
+            let reasons = model
+                .why(text, EVIDENCE_MAX)
+                .into_iter()
+                .map(|reason| reason.feature);
+            add_evidence(evidence, EvidenceSource::Intent, reasons);
+            return (prediction.label.to_owned(), prediction.probability);
         }
-        let reasons = model
-            .why(text, EVIDENCE_MAX)
-            .into_iter()
-            .map(|reason| reason.feature);
-        add_evidence(evidence, EvidenceSource::Intent, reasons);
-        return (prediction.label.to_owned(), prediction.probability);
     }
     let found = intent_by_rules(text);
     let words = found.phrases.into_iter().map(str::to_owned);

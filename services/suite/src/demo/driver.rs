@@ -6,7 +6,9 @@ use rapport_api::ads::v1 as ads;
 use rapport_api::ads::v1::decision_service_client::DecisionServiceClient;
 use rapport_api::care::v1 as care;
 use rapport_api::care::v1::case_service_client::CaseServiceClient;
-use rapport_api::event::v1::{ConsentRegister, ExperimentArm};
+use rapport_api::evaluate::v1 as evaluate;
+use rapport_api::evaluate::v1::experiment_service_client::ExperimentServiceClient;
+use rapport_api::event::v1::{ConsentRegister, ExperimentArm, Exposure};
 use rapport_api::profile::v1 as profile;
 use rapport_api::profile::v1::consent_service_client::ConsentServiceClient;
 use rapport_api::profile::v1::event_service_client::EventServiceClient;
@@ -20,6 +22,7 @@ use rapport_types::{ManualClock, SubjectId};
 use super::convert::{Decisions, channel, device, to_new_event};
 use super::setup::{EXPERIMENT, TREATMENT};
 use crate::failure::Failure;
+use crate::import::values::any;
 use crate::peers::Peers;
 use crate::progress::Progress;
 
@@ -56,6 +59,7 @@ pub struct Driver<'a> {
     recommend: RecommendServiceClient<Channel>,
     ads: DecisionServiceClient<Channel>,
     care: CaseServiceClient<Channel>,
+    experiments: ExperimentServiceClient<Channel>,
     peers: Peers,
     /// Set to the town's time, when the services live by it.
     clock: Option<&'a ManualClock>,
@@ -84,6 +88,7 @@ impl<'a> Driver<'a> {
             recommend: RecommendServiceClient::new(peers.recommend.clone()),
             ads: DecisionServiceClient::new(peers.ads.clone()),
             care: CaseServiceClient::new(peers.care.clone()),
+            experiments: ExperimentServiceClient::new(peers.evaluate.clone()),
             peers: peers.clone(),
             clock,
             known: HashMap::new(),
@@ -148,7 +153,7 @@ impl<'a> Driver<'a> {
             .into_inner();
         let request = ads::DecideRequest {
             request_id: self.request_id("decide"),
-            subject_id,
+            subject_id: subject_id.clone(),
             placement: PLACEMENT.to_owned(),
             ..Default::default()
         };
@@ -158,6 +163,7 @@ impl<'a> Driver<'a> {
             .await
             .map_err(failed("decide"))?
             .into_inner();
+        let arm = self.expose(visit, &subject_id).await?;
         let served = Served {
             recommended: shown
                 .items
@@ -165,7 +171,7 @@ impl<'a> Driver<'a> {
                 .filter_map(|one| Some(one.item.as_ref()?.item_id.clone()))
                 .collect(),
             line_item_id: ad.winner.as_ref().map(|winner| winner.line_item_id.clone()),
-            arm: arm(&shown.arms),
+            arm,
         };
         self.lived.ads_shown += u64::from(served.line_item_id.is_some());
         let decisions = Decisions {
@@ -174,6 +180,50 @@ impl<'a> Driver<'a> {
         };
         let came = town.respond(visit, &served);
         self.send(&came, &decisions).await
+    }
+
+    /// Asks which side of the shop's experiment a person is on, and says that the person met it;
+    /// nobody's without consent.
+    async fn expose(
+        &mut self,
+        visit: &SessionStart,
+        subject_id: &[u8],
+    ) -> Result<Option<Arm>, Failure> {
+        let request = evaluate::GetAssignmentsRequest {
+            subject_id: subject_id.to_vec(),
+        };
+        let answer = self
+            .experiments
+            .get_assignments(request)
+            .await
+            .map_err(failed("assignments"))?;
+        let own = answer.into_inner().assignments.into_iter();
+        let Some(own) = own
+            .into_iter()
+            .find(|one| one.experiment == EXPERIMENT && one.reason == "SPLIT")
+        else {
+            return Ok(None);
+        };
+        let arm = if own.variant == TREATMENT {
+            Arm::Treatment
+        } else {
+            Arm::Control
+        };
+        let exposure = Exposure {
+            arm: Some(ExperimentArm {
+                experiment: own.experiment,
+                variant: own.variant,
+            }),
+        };
+        let event = profile::NewEvent {
+            event_id: self.request_id("exposure"),
+            subject_id: subject_id.to_vec(),
+            occurred_at_ms: visit.at.0,
+            payload: Some(any(&exposure)),
+            ..Default::default()
+        };
+        self.collect(vec![event]).await?;
+        Ok(Some(arm))
     }
 
     /// Sends events in their order; those that go by other RPCs keep their place.
@@ -201,19 +251,7 @@ impl<'a> Driver<'a> {
                         .map_err(failed("consent"))?;
                 }
                 Body::SignIn { login } => self.link(&event.device, login).await?,
-                Body::Message { text, .. } => {
-                    let request = care::OpenCaseRequest {
-                        request_id: event.event_id.clone(),
-                        subject_id: self.resolve(&event.device).await?,
-                        channel: channel(event.channel) as i32,
-                        text: text.clone(),
-                    };
-                    self.care
-                        .open_case(request)
-                        .await
-                        .map_err(failed("open case"))?;
-                    self.lived.cases += 1;
-                }
+                Body::Message { text, .. } => self.write(event, text).await?,
                 Body::AdImpression { .. } => {
                     self.ad_event(decisions, ads::AdEventKind::Impression)
                         .await?
@@ -235,8 +273,47 @@ impl<'a> Driver<'a> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.collect(batch).await
+    }
+
+    /// Writes to customer service, where the agent who gets the case answers and solves it at once.
+    async fn write(&mut self, event: &TownEvent, text: &str) -> Result<(), Failure> {
+        self.lived.cases += 1;
+        let request = care::OpenCaseRequest {
+            request_id: event.event_id.clone(),
+            subject_id: self.resolve(&event.device).await?,
+            channel: channel(event.channel) as i32,
+            text: text.to_owned(),
+        };
+        let opened = self
+            .care
+            .open_case(request)
+            .await
+            .map_err(failed("open case"))?;
+        let Some(case) = opened
+            .into_inner()
+            .case
+            .filter(|case| !case.agent_id.is_empty())
+        else {
+            return Ok(());
+        };
+        let request = care::EndCaseRequest {
+            request_id: format!("{}-end", event.event_id),
+            case_id: case.case_id,
+            state: care::CaseState::Resolved as i32,
+            agent_id: case.agent_id,
+            epoch: case.epoch,
+        };
+        self.care
+            .end_case(request)
+            .await
+            .map_err(failed("end case"))?;
+        Ok(())
+    }
+
+    async fn collect(&mut self, events: Vec<profile::NewEvent>) -> Result<(), Failure> {
         let request = profile::CollectEventsRequest {
-            events: batch,
+            events,
             ..Default::default()
         };
         let answer = self
@@ -329,16 +406,6 @@ impl<'a> Driver<'a> {
         self.numbers += 1;
         format!("{what}-{}", self.numbers)
     }
-}
-
-/// Returns which side of the town's experiment a visit was served; nobody's without consent.
-fn arm(arms: &[ExperimentArm]) -> Option<Arm> {
-    let own = arms.iter().find(|arm| arm.experiment == EXPERIMENT)?;
-    Some(if own.variant == TREATMENT {
-        Arm::Treatment
-    } else {
-        Arm::Control
-    })
 }
 
 fn failed(what: &'static str) -> impl Fn(tonic::Status) -> Failure {

@@ -35,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// [`Failure`] of the first call that fails.
-pub async fn guide(
+pub(super) async fn guide(
     house: &House,
     town: &mut Town,
     clock: &ManualClock,

@@ -15,7 +15,7 @@ const ORDERS: [&str; 3] = ["20260301", "A-1778", "55120"];
 ///
 /// # Errors
 /// [`Failure::Failed`] when the folder cannot be written.
-pub fn train_classifiers(care: &Path) -> Result<(), Failure> {
+pub(super) fn train_classifiers(care: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(care)?;
     let (mut intents, mut emotions) = (Vec::new(), Vec::new());
     for language in [Language::Chinese, Language::English] {

@@ -11,7 +11,7 @@ const CURRENCY: &str = "GBP";
 
 /// The format.
 #[derive(Debug, Clone, Copy)]
-pub struct OnlineRetail;
+pub(super) struct OnlineRetail;
 
 impl Mapper for OnlineRetail {
     fn columns(&self) -> Vec<String> {

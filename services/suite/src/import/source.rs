@@ -83,7 +83,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// [`Failure::Usage`] with file, line and column of the first wrong line.
-pub fn check(path: &Path, mapper: &dyn Mapper) -> Result<Imported, Failure> {
+pub(super) fn check(path: &Path, mapper: &dyn Mapper) -> Result<Imported, Failure> {
     let hash = hash_of(path)?;
     let mut progress = Progress::new("checking", 0);
     let mut identifiers: HashSet<(i32, String)> = HashSet::new();
@@ -138,7 +138,7 @@ pub fn check(path: &Path, mapper: &dyn Mapper) -> Result<Imported, Failure> {
 /// # Errors
 /// [`Failure::Usage`] when the file cannot be opened or a column is missing; each line is then a
 /// [`Failure::Usage`] of its own when it is wrong.
-pub fn read<'a>(
+pub(super) fn read<'a>(
     path: &Path,
     mapper: &'a dyn Mapper,
 ) -> Result<impl Iterator<Item = Result<Line, Failure>> + use<'a>, Failure> {
