@@ -29,7 +29,9 @@ fn main() -> Result<(), Error> {
     std::fs::write(out.join("policy_table.rs"), policy_table(&pool)?)?;
     // An event travels as `Any`, which needs to know its message's name.
     let mut names = tonic_prost_build::Config::new();
-    names.enable_type_names().type_name_domain(["."], "type.googleapis.com");
+    names
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com");
     tonic_prost_build::configure()
         // Payloads are opaque: sharing the received buffer saves a copy per event.
         .bytes(".rapport.event.v1.EventRecord")

@@ -144,7 +144,10 @@ impl Server {
             }
         };
         rapport_telemetry::prometheus::install();
-        let listener = self.listens.then(|| listen(self.config.listen)).transpose()?;
+        let listener = self
+            .listens
+            .then(|| listen(self.config.listen))
+            .transpose()?;
         let admin = self.config.metrics_listen.map(listen).transpose()?;
         let (health, health_server) = Health::new(&self.services);
         let mut routes = self.routes.add_service(health_server);
@@ -233,7 +236,10 @@ impl Bound {
     /// Returns the address of the gRPC listener, with the port that it really has.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        let own = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let own = self
+            .listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
         own.unwrap_or(self.config.listen)
     }
 

@@ -93,7 +93,9 @@ impl Popularity {
     pub fn buckets(&self, item: ItemIdx) -> impl Iterator<Item = (UnixMillis, i64)> + '_ {
         let counts = self.counts.get(item.at()).map_or(&[][..], |counts| counts);
         let start = |bucket: i64| UnixMillis(bucket.saturating_mul(self.bucket_ms));
-        counts.iter().map(move |(bucket, milli)| (start(*bucket), *milli))
+        counts
+            .iter()
+            .map(move |(bucket, milli)| (start(*bucket), *milli))
     }
 
     /// Returns the start of the newest bucket of any item, `None` when nothing was counted.
