@@ -21,8 +21,8 @@ pub struct UserUserOptions {
     pub activity_damping: f32,
 }
 
-/// Chosen as those of [`crate::ItemItemOptions`] were, inside the same two training files: the sparse
-/// log prefers a popularity damping of 0.2 and the dense one 0.4.
+/// Chosen as those of [`crate::ItemItemOptions`] were, inside the same two training files. The best
+/// of each differ (dampings 0.3 and 0.5, 0.4 and 0.8); these are within 0.6 % of both.
 impl Default for UserUserOptions {
     fn default() -> Self {
         Self {
