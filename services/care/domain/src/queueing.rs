@@ -172,7 +172,7 @@ fn ln_gamma_series(x: f64, y: f64) -> f64 {
 /// [`AGENTS_STAFFED_MAX`] agents would be needed. Cost: `O(answer)`: one pass of the recursion.
 #[must_use]
 pub fn staffing(traffic: Traffic, level: f64, target_seconds: f64) -> Option<(u32, Performance)> {
-    if !traffic.is_sound() || !(level > 0.0 && level < 1.0) {
+    if !(traffic.is_sound() && level > 0.0 && level < 1.0) {
         return None;
     }
     let erlangs = traffic.erlangs();
