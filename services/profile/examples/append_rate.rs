@@ -7,6 +7,7 @@
 //! `cargo run --release -p rapport-profile --example append_rate -- [callers] [events per call] [seconds]`.
 //! On SQLite in a temporary folder, or on the Postgres database of `APPEND_RATE_URL`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -124,7 +125,35 @@ async fn main() {
         at(50),
         at(99),
     );
+    println!("fresh after {:?}", freshness(&profile, address).await);
     profile.drain().await;
+}
+
+/// Returns the median time from an acknowledgement to its effect on the profile, idle otherwise.
+async fn freshness(profile: &Profile, address: SocketAddr) -> Duration {
+    let channel = connect(&ClientConfig::new(format!("http://{address}"))).unwrap();
+    let mut client = EventServiceClient::new(channel);
+    let mut waits = Vec::new();
+    for number in 0..21 {
+        let request = pb::CollectEventsRequest {
+            events: vec![event(u64::MAX - number)],
+            ..Default::default()
+        };
+        let results = client
+            .collect_events(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .results;
+        let acked = Instant::now();
+        let progress = &profile.reader().progress;
+        progress
+            .wait_for(results[0].partition, results[0].sequence)
+            .await;
+        waits.push(acked.elapsed());
+    }
+    waits.sort_unstable();
+    waits[waits.len() / 2]
 }
 
 fn event(number: u64) -> pb::NewEvent {

@@ -113,9 +113,7 @@ async fn feed(people: &People, hub: &Arc<Hub>, db: &Db, subjects: &Subjects) -> 
                 }
             }
             if event.r#type == "subjects_erased" {
-                subjects_of(event)
-                    .iter()
-                    .for_each(|subject| subjects.forget(subject));
+                subjects.forget(&subjects_of(event));
             }
         }
         if item.caught_up {

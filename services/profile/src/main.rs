@@ -21,12 +21,21 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One sentence for whoever started it, log lines or not. Standard error may be closed.
-            let _ = writeln!(std::io::stderr(), "rapport-profile: {error:#}");
+            let _ = writeln!(std::io::stderr(), "rapport-profile: {}", sentence(&error));
             match error.downcast_ref::<StartError>() {
                 Some(error) if error.is_usage() => ExitCode::from(USAGE),
                 Some(_) | None => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// Returns what happened and, where that does not say it, what lay beneath.
+fn sentence(error: &anyhow::Error) -> String {
+    let (said, root) = (error.to_string(), error.root_cause().to_string());
+    match said.contains(&root) {
+        true => said,
+        false => format!("{said} ({root})"),
     }
 }
 

@@ -130,7 +130,12 @@ impl Profile {
             db: db.clone(),
             hub: Arc::clone(&hub),
             people: people.clone(),
-            subjects: Subjects::new(db.clone(), Arc::clone(&keyring), Arc::clone(&clock)),
+            subjects: Subjects::new(
+                db.clone(),
+                Arc::clone(&keyring),
+                Arc::clone(&clock),
+                people.clone(),
+            ),
             keyring,
             clock,
         };

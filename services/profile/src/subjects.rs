@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use profile_domain::Identifier;
+use rapport_flow::People;
 use rapport_store::{Db, StoreError};
 use rapport_types::{Clock, SubjectId};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -26,6 +27,7 @@ pub struct Subjects {
     db: Db,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
+    people: People,
     by_index: Cache<[u8; INDEX_BYTES], SubjectId>,
     keys: Cache<SubjectId, Arc<SubjectKeys>>,
 }
@@ -40,13 +42,14 @@ pub struct Resolved {
 }
 
 impl Subjects {
-    /// Returns the subjects of `db`, whose keys `keyring` wraps.
+    /// Returns the subjects of `db`, whose keys `keyring` wraps; `people` knows who was erased.
     #[must_use]
-    pub fn new(db: Db, keyring: Arc<Keyring>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(db: Db, keyring: Arc<Keyring>, clock: Arc<dyn Clock>, people: People) -> Self {
         Self {
             db,
             keyring,
             clock,
+            people,
             by_index: Cache::new(INDEXES_MAX),
             keys: Cache::new(KEYS_MAX),
         }
@@ -62,7 +65,9 @@ impl Subjects {
         let mut found: HashMap<[u8; INDEX_BYTES], Resolved> = HashMap::new();
         let mut missing = Vec::new();
         for index in &indexes {
-            match self.by_index.get(index) {
+            // Whoever looked somebody up during an erasure may have remembered a subject that is gone.
+            let cached = self.by_index.get(index);
+            match cached.filter(|subject| !self.people.is_erased(*subject)) {
                 Some(subject_id) => {
                     _ = found.insert(
                         *index,
@@ -162,7 +167,8 @@ impl Subjects {
     ) -> Result<HashMap<SubjectId, Arc<SubjectKeys>>, StoreError> {
         let mut found = HashMap::with_capacity(subjects.len());
         let mut missing = Vec::new();
-        for subject in subjects {
+        let living = |subject: &&SubjectId| !self.people.is_erased(**subject);
+        for subject in subjects.iter().filter(living) {
             match self.keys.get(subject) {
                 Some(keys) => _ = found.insert(*subject, keys),
                 None => missing.push(*subject),
@@ -193,13 +199,16 @@ impl Subjects {
         Ok(found)
     }
 
-    /// Forgets an erased subject: its key, and every identifier that led to it.
-    pub fn forget(&self, subject: &SubjectId) {
-        self.keys.invalidate(subject);
+    /// Forgets erased subjects: their keys, and every identifier that led to them. Looks through all
+    /// that is remembered, once.
+    pub fn forget(&self, subjects: &[SubjectId]) {
+        subjects
+            .iter()
+            .for_each(|subject| self.keys.invalidate(subject));
         let stale: Vec<[u8; INDEX_BYTES]> = self
             .by_index
             .iter()
-            .filter(|(_, owner)| owner == subject)
+            .filter(|(_, owner)| subjects.contains(owner))
             .map(|(index, _)| *index)
             .collect();
         stale

@@ -181,10 +181,7 @@ impl SubjectApi {
             signature: receipt.signature.to_vec(),
         };
         let response = self.identity.finish(tx, slot, response, record).await?;
-        receipt
-            .members
-            .iter()
-            .for_each(|member| self.identity.subjects.forget(member));
+        self.identity.subjects.forget(&receipt.members);
         Ok(response)
     }
 }
