@@ -14,14 +14,14 @@ pub fn line(text: &str) {
 pub fn print<T: Serialize>(result: &T, json: bool) {
     // Our results are plain structs, which always serialise.
     let value = serde_json::to_value(result).unwrap_or(Value::Null);
-    match &value {
-        Value::Object(fields) if !json => {
-            let width = fields.keys().map(String::len).max().unwrap_or(0);
-            for (name, value) in fields {
-                line(&format!("{name:<width$}  {}", plain(value)));
-            }
-        }
-        _ => line(&value.to_string()),
+    let fields = value.as_object().filter(|_| !json);
+    let Some(fields) = fields else {
+        line(&value.to_string());
+        return;
+    };
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    for (name, value) in fields {
+        line(&format!("{name:<width$}  {}", plain(value)));
     }
 }
 

@@ -24,25 +24,53 @@ pub const CONTROL: &str = "classic";
 /// Its treatment.
 pub const TREATMENT: &str = "stories";
 
-/// Agents: id, name, languages, skills (none is all), cases at a time.
-const AGENTS: [(&str, &str, &[&str], &[&str], u32); 5] = [
-    ("agent-li", "李娜", &["zh"], &["complaint", "refund"], 6),
-    ("agent-wang", "王强", &["zh"], &[], 8),
-    (
-        "agent-chen",
-        "陈晨",
-        &["zh", "en"],
-        &["order_status", "delivery_late", "exchange"],
-        8,
-    ),
-    ("agent-smith", "Ann Smith", &["en"], &[], 8),
-    (
-        "agent-garcia",
-        "Leo Garcia",
-        &["en"],
-        &["complaint", "refund"],
-        6,
-    ),
+/// One agent of the shop.
+struct Helper {
+    id: &'static str,
+    name: &'static str,
+    languages: &'static [&'static str],
+    /// Intents; none is all.
+    skills: &'static [&'static str],
+    /// Cases at a time.
+    capacity: u32,
+}
+
+const AGENTS: [Helper; 5] = [
+    Helper {
+        id: "agent-li",
+        name: "李娜",
+        languages: &["zh"],
+        skills: &["complaint", "refund"],
+        capacity: 6,
+    },
+    Helper {
+        id: "agent-wang",
+        name: "王强",
+        languages: &["zh"],
+        skills: &[],
+        capacity: 8,
+    },
+    Helper {
+        id: "agent-chen",
+        name: "陈晨",
+        languages: &["zh", "en"],
+        skills: &["delivery", "exchange"],
+        capacity: 8,
+    },
+    Helper {
+        id: "agent-smith",
+        name: "Ann Smith",
+        languages: &["en"],
+        skills: &[],
+        capacity: 8,
+    },
+    Helper {
+        id: "agent-garcia",
+        name: "Leo Garcia",
+        languages: &["en"],
+        skills: &["complaint", "refund"],
+        capacity: 6,
+    },
 ];
 
 /// Sets everything up.
@@ -161,19 +189,19 @@ fn line_item(town: &Town, index: usize, days: i64) -> ads::LineItem {
 
 async fn agents(peers: &Peers) -> Result<(), Failure> {
     let mut client = AgentServiceClient::new(peers.care.clone());
-    for (agent_id, name, languages, skills, capacity) in AGENTS {
+    for helper in AGENTS {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let agent = care::Agent {
-            agent_id: agent_id.to_owned(),
-            name: name.to_owned(),
-            languages: owned(languages),
-            skills: owned(skills),
-            capacity,
+            agent_id: helper.id.to_owned(),
+            name: helper.name.to_owned(),
+            languages: owned(helper.languages),
+            skills: owned(helper.skills),
+            capacity: helper.capacity,
             presence: care::Presence::Online as i32,
-            load: 0,
+            ..care::Agent::default()
         };
         let request = care::UpsertAgentRequest {
-            request_id: format!("town-{agent_id}"),
+            request_id: format!("town-{}", helper.id),
             agent: Some(agent),
         };
         client
