@@ -1,0 +1,102 @@
+//! What runs beside the requests: giving waiting cases to agents with room, keeping the reasons why
+//! cases wait true, and forgetting old request ids.
+
+use std::time::Duration;
+
+use care_domain::{Agent, choose};
+use rapport_store::idempotency::{self, KEEP_MIN_MS};
+use tokio::time::MissedTickBehavior;
+
+use crate::desk::{AGENTS_MAX, Desk};
+use crate::error::Error;
+use crate::store::{agent, case};
+use crate::write::lost_a_race;
+
+/// How often waiting cases are looked at, if nothing wakes the sweeper earlier.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often old request ids are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+/// Agents that one sweep fills.
+const FILLED_MAX: u32 = 200;
+/// Waiting cases whose reason one sweep looks at.
+const EXPLAINED_MAX: u32 = 100;
+
+/// Sweeps for ever: whenever it is woken, and every second. Every replica does; the claim keeps them
+/// from each other's cases.
+pub async fn sweep_for_ever(desk: Desk) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = desk.kick.notified() => {}
+        }
+        if let Err(error) = sweep(&desk).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a sweep failed");
+        }
+    }
+}
+
+/// Fills the agents who have room, then writes why the rest waits. Returns how many cases were given.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
+    let (waiting, _) = case::queue(&desk.db).await?;
+    if waiting == 0 {
+        return Ok(0);
+    }
+    let mut given = 0;
+    for row in agent::free(&desk.db, FILLED_MAX).await? {
+        match desk.refill(&row.agent.agent_id).await {
+            Ok(more) => given += more,
+            // Whoever won has given the case away; the next sweep sees the rest.
+            Err(error) if lost_a_race(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    explain(desk).await?;
+    Ok(given)
+}
+
+/// Brings the reasons of the most urgent waiting cases up to date.
+async fn explain(desk: &Desk) -> Result<(), Error> {
+    let top = case::top(&desk.db, EXPLAINED_MAX).await?;
+    let rows = agent::page(&desk.db, "", AGENTS_MAX).await?;
+    let agents: Vec<Agent> = rows.into_iter().map(|row| row.agent).collect();
+    let now = desk.clock.now();
+    let mut changed = Vec::new();
+    for row in top {
+        if let Err(reason) = choose(&row.queued(), &agents, now).agent
+            && reason.code() != row.queue_reason
+        {
+            changed.push((row.case_id, reason));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    // In one order everywhere, so that two sweepers cannot wait for each other in a circle.
+    changed.sort_by_key(|(case_id, _)| *case_id);
+    let mut tx = desk.db.begin().await?;
+    for (case_id, reason) in changed {
+        case::explain(&mut tx, &case_id, reason.code()).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Forgets request ids that are old enough, for ever.
+pub async fn forget_for_ever(desk: Desk) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = idempotency::sweep(&desk.db, desk.clock.now(), KEEP_MIN_MS).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "old requests stay"
+            );
+        }
+    }
+}

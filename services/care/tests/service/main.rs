@@ -1,0 +1,10 @@
+//! Care as its callers see it: a real server, real clients, both engines, and profile played by the
+//! test, because a service never links another's crate.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod agents;
+mod cases;
+mod chaos;
+mod people;
+mod profile;
+mod support;
