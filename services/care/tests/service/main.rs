@@ -7,4 +7,5 @@ mod cases;
 mod chaos;
 mod people;
 mod profile;
+mod store;
 mod support;
