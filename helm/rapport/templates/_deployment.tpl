@@ -135,11 +135,14 @@ readinessProbe:
       key: {{ .own.store.databaseUrlKey }}
 - name: {{ $prefix }}_DATABASE_CONNECTIONS_MAX
   value: {{ .own.store.connectionsMax | quote }}
+{{- /* Profile keeps nothing in Redis: its states must be listed, which a cache cannot do. */}}
+{{- if ne $prefix "PROFILE" }}
 - name: {{ $prefix }}_REDIS_URL
   valueFrom:
     secretKeyRef:
       name: {{ .own.store.existingSecret }}
       key: {{ .own.store.redisUrlKey }}
+{{- end }}
 {{- end }}
 - name: RAPPORT_AUTH
   value: {{ $values.auth.mode }}
