@@ -220,9 +220,10 @@ fn to_response(
         true => encode::considered(set, &filled.decision.considered, filled.is_held_out),
         false => Vec::new(),
     };
-    let degraded = match viewer.degraded {
-        Degraded::Unspecified => filled.degraded,
-        degraded => degraded,
+    let degraded = if viewer.degraded == Degraded::Unspecified {
+        filled.degraded
+    } else {
+        viewer.degraded
     };
     pb::DecideResponse {
         decision_id: id.to_vec(),

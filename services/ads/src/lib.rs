@@ -140,25 +140,8 @@ impl Ads {
         let running = running.await?;
         let active = Active::load(db.clone()).await?;
         let frequency = counters(&redis, &db, &active, &*clock).await?;
-        let fenced = config.protects("lease-fence");
-        let terms = Terms {
-            replica: replica.clone(),
-            ttl_ms: config.lease_seconds * 1_000,
-            size: config.lease(),
-            fenced,
-        };
-        let wallet = Wallet::new(db.clone(), Arc::clone(&clock), terms);
-        wallet.close_former().await?;
-        let outbox = Outbox::spawn(
-            peers.profile,
-            OutboxConfig {
-                service: "ads",
-                replica,
-                clock: Arc::clone(&clock),
-                rng: Rng::seeded(uuid::Uuid::new_v4().as_u64_pair().0),
-                queue_max: OutboxConfig::QUEUE_MAX,
-            },
-        );
+        let wallet = open_wallet(config, &replica, &db, &clock).await?;
+        let outbox = open_outbox(peers.profile, replica, &clock);
         let (states, progress) = (running.states(), running.progress());
         let broken = CancellationToken::new();
         let projection = AbortOnDropHandle::new(tokio::spawn(watch(running, broken.clone())));
@@ -182,7 +165,7 @@ impl Ads {
                 clock: Arc::clone(&clock),
             },
             decider: Decider {
-                committer: Committer::start(db, Arc::clone(&clock), fenced),
+                committer: Committer::start(db, Arc::clone(&clock), wallet.is_fenced()),
                 audience: states,
                 active,
                 people,
@@ -278,6 +261,35 @@ fn replica_name(config: &Config) -> Result<String, StartError> {
         Some(_) => Err(StartError::Replica),
         None => Ok(format!("ads-{}", uuid::Uuid::new_v4().simple())),
     }
+}
+
+/// Opens the wallet and closes what an earlier life under this name left open.
+async fn open_wallet(
+    config: &Config,
+    replica: &str,
+    db: &Db,
+    clock: &Arc<dyn Clock>,
+) -> Result<Wallet, StartError> {
+    let terms = Terms {
+        replica: replica.to_owned(),
+        ttl_ms: config.lease_seconds * 1_000,
+        size: config.lease(),
+        fenced: config.protects("lease-fence"),
+    };
+    let wallet = Wallet::new(db.clone(), Arc::clone(clock), terms);
+    wallet.close_former().await?;
+    Ok(wallet)
+}
+
+fn open_outbox(profile: Channel, replica: String, clock: &Arc<dyn Clock>) -> Outbox {
+    let config = OutboxConfig {
+        service: "ads",
+        replica,
+        clock: Arc::clone(clock),
+        rng: Rng::seeded(uuid::Uuid::new_v4().as_u64_pair().0),
+        queue_max: OutboxConfig::QUEUE_MAX,
+    };
+    Outbox::spawn(profile, config)
 }
 
 fn open_redis(config: &Config) -> Result<Option<Redis>, CacheError> {

@@ -132,6 +132,12 @@ impl Wallet {
         &self.0.terms.replica
     }
 
+    /// Returns whether epochs and ends are respected.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.0.terms.fenced
+    }
+
     /// Returns how long a lease lasts unless renewed.
     #[must_use]
     pub fn ttl_ms(&self) -> i64 {

@@ -273,13 +273,13 @@ pub async fn counted(
     db: &Db,
     after: &CountedAfter,
 ) -> Result<(Vec<Counted>, Option<CountedAfter>), StoreError> {
-    let rows: Vec<(i64, Vec<u8>, Option<Vec<u8>>, Option<String>)> =
-        on_db!(db, |pool| sqlx::query_as(COUNTED)
-            .bind(after.at.0)
-            .bind(&after.id)
-            .bind(PAGE_ROWS)
-            .fetch_all(pool)
-            .await)?;
+    type Row = (i64, Vec<u8>, Option<Vec<u8>>, Option<String>);
+    let rows: Vec<Row> = on_db!(db, |pool| sqlx::query_as(COUNTED)
+        .bind(after.at.0)
+        .bind(&after.id)
+        .bind(PAGE_ROWS)
+        .fetch_all(pool)
+        .await)?;
     let next = rows.last().filter(|_| rows.len() as i64 == PAGE_ROWS);
     let next = next.map(|(at, id, ..)| CountedAfter {
         at: UnixMillis(*at),

@@ -202,8 +202,8 @@ async fn post(
 ) -> Result<(), Error> {
     let postings = transactions.iter().flat_map(Transaction::postings);
     let decision = note.decision.map(|id| id.to_vec());
-    let mut position = 0i64;
-    for posting in postings.filter(|posting| posting.amount != Micros::ZERO) {
+    let moved = postings.filter(|posting| posting.amount != Micros::ZERO);
+    for (position, posting) in moved.enumerate() {
         let account = posting.account.to_string();
         let owner = match posting.account {
             Account::Funding => "",
@@ -211,13 +211,15 @@ async fn post(
         };
         on_tx!(tx, |conn| {
             let entry = sqlx::query(ENTER).bind(line_item).bind(version);
-            let entry = entry.bind(position).bind(&account).bind(posting.amount.0);
+            let entry = entry
+                .bind(position as i64)
+                .bind(&account)
+                .bind(posting.amount.0);
             let entry = entry.bind(note.reason).bind(&decision).bind(note.at.0);
             entry.execute(conn).await.map(|_| ())
         })
         .map_err(StoreError::from)?;
         add(tx, &account, owner, posting.amount).await?;
-        position += 1;
     }
     let sum: i64 = on_tx!(tx, |conn| sqlx::query_scalar(SUM_OF)
         .bind(line_item)

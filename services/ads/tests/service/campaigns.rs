@@ -93,7 +93,7 @@ async fn what_the_state_or_the_ledger_forbids_is_refused_with_its_reason() {
         (status.code(), reason(&status).as_str()),
         (Code::FailedPrecondition, "BUDGET_BELOW_SPEND")
     );
-    // A twentieth is leased, a thousandth of the bid is spent from it... which is more than that.
+    // Less than a micro a piece cannot be: one is spent, and a twentieth was leased before that.
     let free = status.get_details_error_info().unwrap().metadata["free_micros"].clone();
     let books = clients.ledger("li").await.unwrap();
     assert_eq!(free, books.free.to_string());

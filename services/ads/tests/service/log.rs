@@ -22,7 +22,7 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// The log. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Log(Arc<Shared>);
+pub(crate) struct Log(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -34,7 +34,7 @@ struct Shared {
 
 impl Log {
     /// Starts the server and returns the log with its URL.
-    pub async fn serve() -> (Self, String) {
+    pub(crate) async fn serve() -> (Self, String) {
         let log = Self(Arc::new(Shared {
             partitions: Mutex::new(vec![Vec::new(); PARTITIONS as usize + 1]),
             seen: Mutex::default(),
@@ -64,7 +64,7 @@ impl Log {
     }
 
     /// Appends an event of a subject, admitted for every purpose.
-    pub fn append_of(&self, subject: SubjectId, kind: &str, payload: &impl Message) -> u64 {
+    pub(crate) fn append_of(&self, subject: SubjectId, kind: &str, payload: &impl Message) -> u64 {
         self.append(EventRecord {
             partition: subject.partition(),
             r#type: kind.to_owned(),
@@ -76,7 +76,7 @@ impl Log {
     }
 
     /// Appends a control record.
-    pub fn control(&self, kind: &str, message: &impl Message) -> u64 {
+    pub(crate) fn control(&self, kind: &str, message: &impl Message) -> u64 {
         self.append(EventRecord {
             partition: CONTROL_PARTITION,
             r#type: kind.to_owned(),
@@ -86,7 +86,7 @@ impl Log {
     }
 
     /// Returns the events of a type that were collected, by its message's short name.
-    pub fn collected(&self, message: &str) -> Vec<EventRecord> {
+    pub(crate) fn collected(&self, message: &str) -> Vec<EventRecord> {
         let all = self.0.partitions.lock().unwrap().concat();
         all.into_iter()
             .filter(|event| event.r#type.ends_with(message))
@@ -94,7 +94,7 @@ impl Log {
     }
 
     /// Returns the ids of events that came again with another content.
-    pub fn conflicts(&self) -> Vec<String> {
+    pub(crate) fn conflicts(&self) -> Vec<String> {
         self.0.conflicts.lock().unwrap().clone()
     }
 

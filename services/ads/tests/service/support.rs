@@ -20,28 +20,28 @@ use tonic_types::StatusExt as _;
 use crate::log::Log;
 
 /// 2023-11-14, 22:13:20 UTC.
-pub const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
-pub fn channel(url: &str) -> Channel {
+pub(crate) fn channel(url: &str) -> Channel {
     connect(&ClientConfig::new(url)).unwrap()
 }
 
 /// The clients of one ads server.
 #[derive(Debug, Clone)]
-pub struct Clients {
-    pub campaigns: CampaignServiceClient<Channel>,
-    pub decisions: DecisionServiceClient<Channel>,
+pub(crate) struct Clients {
+    pub(crate) campaigns: CampaignServiceClient<Channel>,
+    pub(crate) decisions: DecisionServiceClient<Channel>,
 }
 
 impl Clients {
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self {
             campaigns: CampaignServiceClient::new(channel(url)),
             decisions: DecisionServiceClient::new(channel(url)),
         }
     }
 
-    pub async fn put_campaign(&self, id: &str) {
+    pub(crate) async fn put_campaign(&self, id: &str) {
         let request = UpsertCampaignRequest {
             request_id: format!("campaign-{id}"),
             campaign: Some(campaign(id)),
@@ -53,7 +53,7 @@ impl Clients {
             .unwrap();
     }
 
-    pub async fn put(&self, line_item: LineItem) -> Result<LineItem, Status> {
+    pub(crate) async fn put(&self, line_item: LineItem) -> Result<LineItem, Status> {
         let request = UpsertLineItemRequest {
             request_id: uuid::Uuid::new_v4().simple().to_string(),
             line_item: Some(line_item),
@@ -62,16 +62,16 @@ impl Clients {
         Ok(response.into_inner().line_item.unwrap())
     }
 
-    pub async fn decide(&self, request: DecideRequest) -> Result<DecideResponse, Status> {
+    pub(crate) async fn decide(&self, request: DecideRequest) -> Result<DecideResponse, Status> {
         Ok(self.decisions.clone().decide(request).await?.into_inner())
     }
 
     /// Decides for the placement `home`, with an explanation, under a request id of its own.
-    pub async fn home(&self, subject: Option<SubjectId>) -> DecideResponse {
+    pub(crate) async fn home(&self, subject: Option<SubjectId>) -> DecideResponse {
         self.decide(home(subject)).await.unwrap()
     }
 
-    pub async fn record(
+    pub(crate) async fn record(
         &self,
         decision_id: &[u8],
         kind: AdEventKind,
@@ -88,7 +88,7 @@ impl Clients {
             .into_inner())
     }
 
-    pub async fn ledger(&self, line_item: &str) -> Result<Books, Status> {
+    pub(crate) async fn ledger(&self, line_item: &str) -> Result<Books, Status> {
         let request = GetLedgerRequest {
             line_item_id: line_item.to_owned(),
         };
@@ -119,21 +119,21 @@ impl Clients {
 
 /// One line item's money.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Books {
-    pub free: i64,
-    pub leased: i64,
-    pub spent: i64,
+pub(crate) struct Books {
+    pub(crate) free: i64,
+    pub(crate) leased: i64,
+    pub(crate) spent: i64,
     /// The names of the lease accounts.
-    pub leases: Vec<String>,
+    pub(crate) leases: Vec<String>,
     /// Over the whole ledger.
-    pub sum: i64,
+    pub(crate) sum: i64,
 }
 
 /// One ads in this process.
 #[derive(Debug)]
-pub struct Replica {
-    pub ads: Arc<Ads>,
-    pub clients: Clients,
+pub(crate) struct Replica {
+    pub(crate) ads: Arc<Ads>,
+    pub(crate) clients: Clients,
     stop: CancellationToken,
 }
 
@@ -145,15 +145,15 @@ impl Drop for Replica {
 
 /// A profile, a database, a clock.
 #[derive(Debug)]
-pub struct World {
-    pub log: Log,
-    pub db: TestDb,
-    pub clock: Arc<ManualClock>,
+pub(crate) struct World {
+    pub(crate) log: Log,
+    pub(crate) db: TestDb,
+    pub(crate) clock: Arc<ManualClock>,
     profile: String,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (log, profile) = Log::serve().await;
         Self {
             log,
@@ -164,12 +164,12 @@ impl World {
     }
 
     /// Starts ads with counters in memory and waits until its view of people is complete.
-    pub async fn start(&self) -> Replica {
+    pub(crate) async fn start(&self) -> Replica {
         let clock = Arc::clone(&self.clock);
         self.start_with(&["--replica", "a"], clock).await.unwrap()
     }
 
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         &self,
         flags: &[&str],
         clock: Arc<dyn Clock>,
@@ -194,12 +194,12 @@ impl World {
     }
 
     /// Grants purposes and waits until `replica` knows.
-    pub async fn grant(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
+    pub(crate) async fn grant(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
         self.say(replica, subject, purposes, ConsentState::Granted)
             .await;
     }
 
-    pub async fn revoke(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
+    pub(crate) async fn revoke(&self, replica: &Replica, subject: SubjectId, purposes: &[Purpose]) {
         self.say(replica, subject, purposes, ConsentState::Revoked)
             .await;
     }
@@ -229,7 +229,7 @@ impl World {
     }
 
     /// Links subjects; the first is the anchor.
-    pub async fn link(&self, replica: &Replica, subjects: &[SubjectId]) {
+    pub(crate) async fn link(&self, replica: &Replica, subjects: &[SubjectId]) {
         let person = Person {
             anchor: subjects[0].to_vec(),
             members: subjects.iter().map(|subject| subject.to_vec()).collect(),
@@ -254,11 +254,11 @@ async fn known(replica: &Replica, sequence: u64) {
     }
 }
 
-pub fn subject(n: u8) -> SubjectId {
+pub(crate) fn subject(n: u8) -> SubjectId {
     SubjectId::new([n; 16])
 }
 
-pub fn home(subject: Option<SubjectId>) -> DecideRequest {
+pub(crate) fn home(subject: Option<SubjectId>) -> DecideRequest {
     DecideRequest {
         request_id: uuid::Uuid::new_v4().simple().to_string(),
         subject_id: subject.map(SubjectId::to_vec).unwrap_or_default(),
@@ -268,7 +268,7 @@ pub fn home(subject: Option<SubjectId>) -> DecideRequest {
     }
 }
 
-pub fn campaign(id: &str) -> Campaign {
+pub(crate) fn campaign(id: &str) -> Campaign {
     Campaign {
         campaign_id: id.to_owned(),
         name: "Spring".to_owned(),
@@ -280,7 +280,7 @@ pub fn campaign(id: &str) -> Campaign {
 }
 
 /// A line item of campaign `c` that pays `bid` per thousand impressions, for everybody.
-pub fn line_item(id: &str, bid_micros: i64, budget_micros: i64) -> LineItem {
+pub(crate) fn line_item(id: &str, bid_micros: i64, budget_micros: i64) -> LineItem {
     LineItem {
         line_item_id: id.to_owned(),
         campaign_id: "c".to_owned(),
@@ -298,7 +298,7 @@ pub fn line_item(id: &str, bid_micros: i64, budget_micros: i64) -> LineItem {
     }
 }
 
-pub fn winner(response: &DecideResponse) -> &str {
+pub(crate) fn winner(response: &DecideResponse) -> &str {
     response
         .winner
         .as_ref()
@@ -306,7 +306,7 @@ pub fn winner(response: &DecideResponse) -> &str {
 }
 
 /// Returns the outcome of a line item in an explanation.
-pub fn outcome<'a>(response: &'a DecideResponse, line_item: &str) -> &'a str {
+pub(crate) fn outcome<'a>(response: &'a DecideResponse, line_item: &str) -> &'a str {
     let considered = response
         .considered
         .iter()
@@ -314,11 +314,11 @@ pub fn outcome<'a>(response: &'a DecideResponse, line_item: &str) -> &'a str {
     considered.map_or("", |it| &it.outcome)
 }
 
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_details_error_info().unwrap().reason
 }
 
-pub fn bad_fields(status: &Status) -> Vec<String> {
+pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
     let bad = status.get_details_bad_request().unwrap().field_violations;
     bad.into_iter().map(|violation| violation.field).collect()
 }
