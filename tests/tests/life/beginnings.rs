@@ -175,6 +175,7 @@ impl Life {
         let creative = ads::Creative {
             creative_id: "c".to_owned(),
             headline: "Tea for everybody".to_owned(),
+            landing: "tea".to_owned(),
             ..Default::default()
         };
         let line_item = ads::LineItem {
