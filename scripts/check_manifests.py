@@ -16,9 +16,10 @@ import yaml
 
 SERVICES = ("ads", "care", "evaluate", "profile", "recommend")
 # The call graph: who may open a connection to whom. `client` stands for the shop's back ends.
-EDGES = {(caller, service) for service in SERVICES for caller in ("client", "healthcheck")} | {
-    (caller, "profile") for caller in SERVICES if caller != "profile"
+CALLS = {(caller, "profile") for caller in SERVICES if caller != "profile"} | {
+    (caller, "evaluate") for caller in ("ads", "recommend")
 }
+EDGES = {(caller, service) for service in SERVICES for caller in ("client", "healthcheck")} | CALLS
 NAME = "app.kubernetes.io/name"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 # Custom resources have no schema in Kubernetes itself.
@@ -118,6 +119,7 @@ def service_violations(documents):
         yield from account_violations(name, pod, documents)
         yield from port_violations(name, labels, ports, documents)
         yield from environment_violations(name, service, container, ports)
+        yield from token_violations(name, service, pod, container)
         sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if sleep < 5:
             yield f"{name}: leaves before clients have re-resolved"
@@ -167,12 +169,31 @@ def environment_violations(name, service, container, ports):
             yield f"{name}: {variable} is not the {port} port"
     if env.get("RAPPORT_AUTH", {}).get("value") not in ("ed25519", "hs256"):
         yield f"{name}: listens to other machines without tokens"
-    if (f"{prefix}_PROFILE_URL" in env) == (service == "profile"):
-        yield f"{name}: exactly the services other than profile need {prefix}_PROFILE_URL"
+    for other in SERVICES:
+        if (f"{prefix}_{other.upper()}_URL" in env) != ((service, other) in CALLS):
+            yield f"{name}: {prefix}_{other.upper()}_URL differs from the call graph"
     if ("PROFILE_KEYRING" in env) != (service == "profile"):
         yield f"{name}: only profile holds wrapping keys"
     if len(env) != len(container["env"]):
         yield f"{name}: a variable is set twice"
+
+
+def token_violations(name, service, pod, container):
+    """Who calls another service holds a token of its own, in a folder that shows a rotation."""
+    env = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    path = env.get("RAPPORT_PEER_TOKEN_FILE")
+    if (path is not None) != any(caller == service for caller, _ in CALLS):
+        yield f"{name}: exactly the services that call others need RAPPORT_PEER_TOKEN_FILE"
+    if path is None:
+        return
+    folder, _, file = path.rpartition("/")
+    mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"] == folder]
+    if len(mounts) != 1 or "subPath" in mounts[0] or not mounts[0].get("readOnly"):
+        yield f"{name}: {folder} is not one read-only mount of a whole folder"
+        return
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == mounts[0]["name"]]
+    if volume.get("secret", {}).get("items") != [{"key": service, "path": file}]:
+        yield f"{name}: {path} is not this service's own token"
 
 
 def scaler_violations(documents):
@@ -244,6 +265,10 @@ def set_variable(documents, name, value):
     next(v for v in container_of(documents)["env"] if v["name"] == name)["value"] = value
 
 
+def volume_of(documents, name):
+    return next(volume for volume in pod_of(documents)["volumes"] if volume["name"] == name)
+
+
 def policy_of(documents, name):
     return next(p for p in of_kind(documents, "NetworkPolicy") if p["metadata"]["name"].endswith(name))
 
@@ -268,6 +293,9 @@ BREAKS = [
     (lambda d: container_of(d)["ports"][0].update(containerPort=7701), "differs from the container's"),
     (lambda d: container_of(d)["env"][0].update(value="0.0.0.0:1"), "is not the grpc port"),
     (lambda d: set_variable(d, "RAPPORT_AUTH", "off"), "without tokens"),
+    (lambda d: container_of(d)["env"].append({"name": "ADS_CARE_URL", "value": "x"}), "differs from the call graph"),
+    (lambda d: set_variable(d, "RAPPORT_PEER_TOKEN_FILE", "/tmp/other/token"), "is not one read-only mount"),
+    (lambda d: volume_of(d, "peer-token")["secret"].pop("items"), "is not this service's own token"),
     (lambda d: container_of(d)["env"].append({"name": "PROFILE_KEYRING", "value": "x"}), "only profile holds"),
     (lambda d: container_of(d)["lifecycle"]["preStop"]["sleep"].update(seconds=1), "leaves before clients"),
     (lambda d: pod_of(d).update(terminationGracePeriodSeconds=5), "is killed before it can drain"),

@@ -76,6 +76,31 @@ fn every_rendered_variable_is_read_by_its_service() {
     );
 }
 
+/// Every service that calls another has a token to show, from a secret of its own, and its URL.
+#[test]
+fn every_caller_has_a_token_and_the_urls_of_its_neighbours() {
+    for (service, neighbours) in [
+        ("profile", [].as_slice()),
+        ("recommend", &["PROFILE", "EVALUATE"]),
+        ("ads", &["PROFILE", "EVALUATE"]),
+        ("care", &["PROFILE"]),
+        ("evaluate", &["PROFILE"]),
+    ] {
+        let rendered = rendered_variables(service);
+        let token = rendered.contains("RAPPORT_PEER_TOKEN_FILE");
+        assert_eq!(token, !neighbours.is_empty(), "{service}");
+        let text = fs::read_to_string(root().join(format!("k8s/base/{service}.yaml"))).unwrap();
+        assert_eq!(text.contains(&format!("- key: {service}\n")), token, "{service}");
+        let own = declared_variables(&sources(&root().join(format!("services/{service}/src"))));
+        for neighbour in ["PROFILE", "RECOMMEND", "ADS", "CARE", "EVALUATE"] {
+            let url = format!("{}_{neighbour}_URL", service.to_uppercase());
+            let calls = neighbours.contains(&neighbour);
+            assert_eq!(rendered.contains(&url), calls, "{url} in the chart");
+            assert_eq!(own.contains(&url), calls, "{url} in the service");
+        }
+    }
+}
+
 /// The contract of a gRPC service is the only proof that its health name is spelled right.
 #[test]
 fn readiness_asks_a_service_that_has_a_contract() {

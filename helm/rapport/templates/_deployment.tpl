@@ -155,9 +155,15 @@ readinessProbe:
 {{- if eq .name "profile" }}
 - name: PROFILE_KEYRING
   value: /etc/rapport/keyring/{{ $values.keyring.key }}
-{{- else }}
-- name: {{ $prefix }}_PROFILE_URL
-  value: http://{{ include "rapport.fullname" (dict "root" .root "name" "profile") }}:{{ $values.service.port }}
+{{- end }}
+{{- $calls := include "rapport.calls" . | fromJsonArray }}
+{{- range $service := $calls }}
+- name: {{ $prefix }}_{{ upper $service }}_URL
+  value: http://{{ include "rapport.fullname" (dict "root" $.root "name" $service) }}:{{ $values.service.port }}
+{{- end }}
+{{- if $calls }}
+- name: RAPPORT_PEER_TOKEN_FILE
+  value: /etc/rapport/peer/token
 {{- end }}
 - name: RAPPORT_LOG
   value: {{ $values.log | quote }}
@@ -183,6 +189,12 @@ readinessProbe:
 - name: auth
   mountPath: /etc/rapport/auth
   readOnly: true
+{{- if include "rapport.calls" . | fromJsonArray }}
+# The folder, not one file of it: a mounted file would never show a rotated secret.
+- name: peer-token
+  mountPath: /etc/rapport/peer
+  readOnly: true
+{{- end }}
 {{- if eq .name "profile" }}
 - name: keyring
   mountPath: /etc/rapport/keyring
@@ -209,6 +221,16 @@ readinessProbe:
   secret:
     secretName: {{ .root.Values.auth.existingSecret }}
     defaultMode: 0440
+{{- if include "rapport.calls" . | fromJsonArray }}
+- name: peer-token
+  secret:
+    secretName: {{ .root.Values.auth.peerTokensSecret }}
+    defaultMode: 0440
+    # Its own token and nobody else's.
+    items:
+      - key: {{ .name }}
+        path: token
+{{- end }}
 {{- if eq .name "profile" }}
 - name: keyring
   secret:

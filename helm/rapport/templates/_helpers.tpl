@@ -36,6 +36,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- printf "rapport.%s.v1.%s" .name (get $names .name) -}}
 {{- end -}}
 
+{{/* Whom a service calls, as JSON: the call graph that variables, tokens and network policies are made from. */}}
+{{- define "rapport.calls" -}}
+{{- $calls := dict "profile" (list) "recommend" (list "profile" "evaluate") "ads" (list "profile" "evaluate") "care" (list "profile") "evaluate" (list "profile") -}}
+{{- get $calls .name | toJson -}}
+{{- end -}}
+
 {{- define "rapport.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}

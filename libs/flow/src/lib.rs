@@ -5,6 +5,7 @@
 
 mod backoff;
 mod experiments;
+mod origin;
 mod outbox;
 mod people;
 mod projection;

@@ -243,6 +243,8 @@ impl Outbox {
             payload: Some(event.payload),
             personal: event.personal,
             schema_version: 1,
+            // Read here, in the call that publishes: the task that sends serves none.
+            trace_context: crate::origin::current(),
         });
     }
 }

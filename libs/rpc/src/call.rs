@@ -6,6 +6,7 @@
 use http::HeaderValue;
 use rapport_api::policy::MethodPolicy;
 use tokio::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// Finds a method's policy by its HTTP/2 path. Tests bring their own; services use the contracts'.
 pub type PolicyLookup = fn(&str) -> Option<&'static MethodPolicy>;
@@ -124,7 +125,7 @@ pub fn expires() -> Option<Expires> {
 /// `tokio::spawn(rapport_rpc::within(work))`.
 pub fn within<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let context = CONTEXT.try_with(CallContext::clone).unwrap_or_default();
-    CONTEXT.scope(context, work)
+    CONTEXT.scope(context, work).in_current_span()
 }
 
 /// Runs `work` as if it served a call that must be over in `limit`: for jobs, tools and tests that call

@@ -7,9 +7,12 @@ mod channel;
 mod config;
 mod discover;
 mod retry;
+mod token_file;
+mod welcome;
 
 pub use channel::{Channel, ResponseFuture};
 pub use config::{
-    ClientConfig, ConnectError, StaticToken, TokenSource, connect, connect_in_process,
+    ClientConfig, ConnectError, Neighbours, StaticToken, TokenSource, connect, connect_in_process,
 };
 pub use retry::{ATTEMPTS_MAX, BUDGET_RESERVE};
+pub use token_file::{TokenFile, TokenFileError};

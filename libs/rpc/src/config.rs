@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::{Neighbours, TokenFile, TokenFileError, TokenSource};
 use crate::token::Key;
 
 /// The address that servers listen on and clients call unless told otherwise.
@@ -91,6 +93,10 @@ pub struct AuthConfig {
     /// File with the key: the shared secret (32 bytes or more), or the Ed25519 public key in base64url.
     #[arg(long, env = "RAPPORT_AUTH_KEY_FILE")]
     pub auth_key_file: Option<PathBuf>,
+    /// File with the token that this service shows to those that it calls, one line; read again when
+    /// it changes. Needed where `RAPPORT_AUTH` is on, but by profile, which calls nobody.
+    #[arg(long, env = "RAPPORT_PEER_TOKEN_FILE")]
+    pub peer_token_file: Option<PathBuf>,
     /// The `iss` that tokens must carry.
     #[arg(long, env = "RAPPORT_AUTH_ISSUER", default_value = "rapport")]
     pub auth_issuer: String,
@@ -104,6 +110,7 @@ impl Default for AuthConfig {
         Self {
             auth: AuthMode::Off,
             auth_key_file: None,
+            peer_token_file: None,
             auth_issuer: "rapport".to_owned(),
             auth_audience: "rapport".to_owned(),
         }
@@ -163,6 +170,15 @@ pub enum ConfigError {
     /// The key is not one.
     #[error("RAPPORT_AUTH_KEY_FILE holds no usable key")]
     Key(#[from] crate::token::KeyError),
+    /// Neighbours that ask for a token, and none to show.
+    #[error(
+        "RAPPORT_AUTH is on, so the other services ask for a token: make one with `rapport token sign` \
+         and name its file in RAPPORT_PEER_TOKEN_FILE"
+    )]
+    NoPeerToken,
+    /// The token cannot be read.
+    #[error("RAPPORT_PEER_TOKEN_FILE: {0}")]
+    PeerToken(#[from] TokenFileError),
 }
 
 impl ServeConfig {
@@ -179,6 +195,19 @@ impl ServeConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::KeyFile(path.clone(), error))?;
         Ok(Some(wrap(text.trim().to_owned())))
+    }
+
+    /// Returns how to call the other services. Must be called inside a tokio runtime, whose task reads
+    /// the token again when its file changes.
+    ///
+    /// Errors: tokens are on and there is none to show, or its file cannot be read.
+    pub fn neighbours(&self) -> Result<Neighbours, ConfigError> {
+        let token: Option<Arc<dyn TokenSource>> = match &self.auth.peer_token_file {
+            Some(path) => Some(Arc::new(TokenFile::open(path)?)),
+            None if self.auth.auth == AuthMode::Off => None,
+            None => return Err(ConfigError::NoPeerToken),
+        };
+        Ok(Neighbours { token })
     }
 }
 

@@ -4,12 +4,13 @@
 //! A service's `lib.rs` uses it so:
 //!
 //! ```no_run
-//! use rapport_rpc::{ClientConfig, ServeConfig, Server, connect, shutdown_signal};
+//! use rapport_rpc::{ServeConfig, Server, connect, shutdown_signal};
 //! use tonic::service::Routes;
 //!
 //! async fn run(config: ServeConfig, profile_url: &str) -> Result<(), Box<dyn std::error::Error>> {
-//!     // Clients first: they connect when they are first used.
-//!     let profile = connect(&ClientConfig::new(profile_url))?; // ProfileServiceClient::new(profile)
+//!     // Clients first: they connect when they are first used, and carry this service's token.
+//!     let neighbours = config.neighbours()?;
+//!     let profile = connect(&neighbours.at(profile_url))?; // ProfileServiceClient::new(profile)
 //!     // Then the routes: Routes::new(AdsServiceServer::new(ads)).add_service(..)
 //!     let (routes, services) = (Routes::default(), ["rapport.ads.v1.AdsService"]);
 //!     Server::new(config, routes, &services)
@@ -38,13 +39,14 @@ mod layers;
 mod reflection;
 mod server;
 mod signal;
+mod span;
 pub mod status;
 pub mod token;
 
 pub use call::{Expires, PolicyLookup, expires, with_deadline, within};
 pub use client::{
-    ATTEMPTS_MAX, BUDGET_RESERVE, Channel, ClientConfig, ConnectError, ResponseFuture, StaticToken,
-    TokenSource, connect, connect_in_process,
+    ATTEMPTS_MAX, BUDGET_RESERVE, Channel, ClientConfig, ConnectError, Neighbours, ResponseFuture,
+    StaticToken, TokenFile, TokenFileError, TokenSource, connect, connect_in_process,
 };
 pub use config::{
     ACCEPT_BACKLOG, AuthConfig, AuthMode, ConfigError, DEFAULT_LISTEN, HEADER_LIST_BYTES_MAX,

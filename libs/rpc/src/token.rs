@@ -25,6 +25,11 @@ const LEEWAY_S: i64 = 60;
 /// The shortest shared key, in bytes: that of the hash (RFC 7518, section 3.2).
 const SHARED_KEY_BYTES_MIN: usize = 32;
 
+/// The PKCS #8 frame around an Ed25519 seed (RFC 8410, section 7).
+const PKCS8_ED25519: [u8; 16] = [
+    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+];
+
 /// Who calls. In every request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -249,7 +254,17 @@ pub fn sign(claims: &Claims, key: &Secret) -> Result<Secret, KeyError> {
         return Err(KeyError::TooShort);
     }
     let key = EncodingKey::from_secret(key.expose().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
+    encode(Algorithm::HS256, claims, &key)
+}
+
+/// Signs `claims` with the private half of an Ed25519 key, its 32 bytes (`d` of a JWK, RFC 8037).
+pub fn sign_ed25519(claims: &Claims, seed: &[u8; 32]) -> Result<Secret, KeyError> {
+    let key = EncodingKey::from_ed_der(&[PKCS8_ED25519.as_slice(), seed].concat());
+    encode(Algorithm::EdDSA, claims, &key)
+}
+
+fn encode(algorithm: Algorithm, claims: &Claims, key: &EncodingKey) -> Result<Secret, KeyError> {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, key)
         .map(Secret::new)
         .map_err(KeyError::NotSigned)
 }
@@ -268,10 +283,6 @@ mod tests {
         0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c,
         0xc4, 0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae,
         0x7f, 0x60,
-    ];
-    /// The PKCS #8 frame around an Ed25519 seed (RFC 8410, section 7).
-    const PKCS8: [u8; 16] = [
-        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
     ];
 
     fn claims() -> Claims {
@@ -331,10 +342,8 @@ mod tests {
     #[test]
     fn an_ed25519_key_takes_its_own_signature_and_never_a_shared_secret() {
         let verifier = verifier(&Key::Ed25519(PUBLIC.to_owned()), &at(600));
-        let private = EncodingKey::from_ed_der(&[PKCS8.as_slice(), &PRIVATE].concat());
-        let good =
-            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims(), &private).unwrap();
-        assert!(verifier.verify(&good).is_ok());
+        let good = sign_ed25519(&claims(), &PRIVATE).unwrap();
+        assert!(verifier.verify(good.expose()).is_ok());
         // The confusion: a token signed with HS256, the public key being the "secret".
         let confused = sign(&claims(), &Secret::new(PUBLIC)).unwrap();
         assert_eq!(verifier.verify(confused.expose()), Err(Refusal::Invalid));

@@ -1,8 +1,10 @@
-//! W3C trace context in HTTP headers: read it from a request, write it to one.
+//! W3C trace context: in HTTP headers, read from a request and written to one; and in 24 bytes beside
+//! work that goes on after its call, in a queue or in the log.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -15,6 +17,71 @@ const FIELD_LENGTHS: [usize; 4] = [2, 32, 16, 2];
 
 /// The longest header that is read, in bytes: `tracestate` may have 512.
 const HEADER_BYTES_MAX: usize = 512;
+
+/// The length of an [`Origin`] as bytes: 16 of the trace, 8 of the span.
+pub const ORIGIN_BYTES: usize = 24;
+
+/// The most spans that one span links: what OpenTelemetry exports unless told otherwise.
+pub const LINKS_MAX: usize = 128;
+
+/// The exported span that asked for work which no call carries, so that the work joins its trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    trace: TraceId,
+    span: SpanId,
+}
+
+impl Origin {
+    /// Returns the present span, `None` where it is not exported: nobody could look it up.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let context = Span::current().context();
+        let span = context.span().span_context().clone();
+        (span.is_valid() && span.is_sampled()).then(|| Self {
+            trace: span.trace_id(),
+            span: span.span_id(),
+        })
+    }
+
+    /// Returns trace and span, to be kept beside the work.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; ORIGIN_BYTES] {
+        let mut bytes = [0; ORIGIN_BYTES];
+        bytes[..16].copy_from_slice(&self.trace.to_bytes());
+        bytes[16..].copy_from_slice(&self.span.to_bytes());
+        bytes
+    }
+
+    /// Reads what [`Origin::to_bytes`] wrote; `None` for another length, and for zeros, which name nothing.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (trace, span) = bytes.split_at_checked(16)?;
+        let origin = Self {
+            trace: TraceId::from_bytes(trace.try_into().ok()?),
+            span: SpanId::from_bytes(span.try_into().ok()?),
+        };
+        (origin.trace != TraceId::INVALID && origin.span != SpanId::INVALID).then_some(origin)
+    }
+
+    fn span_context(self) -> SpanContext {
+        let (flags, state) = (TraceFlags::SAMPLED, TraceState::default());
+        SpanContext::new(self.trace, self.span, flags, true, state)
+    }
+}
+
+/// Puts `span`, which must not have been entered, into the trace of the first origin and links it to up
+/// to [`LINKS_MAX`] of the others. Without an exporter nothing happens.
+pub fn follow(span: &Span, origins: &[Origin]) {
+    let Some((first, others)) = origins.split_first() else {
+        return;
+    };
+    let parent = Context::new().with_remote_span_context(first.span_context());
+    // As in `adopt`: the one error says that there is no trace to join.
+    let _ = span.set_parent(parent);
+    for origin in others.iter().take(LINKS_MAX) {
+        span.add_link(origin.span_context());
+    }
+}
 
 struct Reader<'a>(&'a HeaderMap);
 
@@ -149,5 +216,32 @@ mod tests {
             assert_eq!(&sent[..36], &EXAMPLE[..36], "the same trace");
             assert_ne!(sent, EXAMPLE, "another span");
         });
+    }
+
+    #[test]
+    fn an_origin_survives_as_bytes_and_puts_later_work_into_its_trace() {
+        use opentelemetry::trace::TracerProvider as _;
+        use tracing_subscriber::layer::SubscriberExt;
+        assert_eq!(Origin::current(), None, "no exporter, no origin");
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let asked = tracing::info_span!("asked");
+            adopt(&asked, &headers(EXAMPLE));
+            let origin = asked.in_scope(Origin::current).unwrap();
+            assert_eq!(Origin::from_bytes(&origin.to_bytes()), Some(origin));
+            let later = tracing::info_span!(parent: None, "later");
+            follow(&later, &[origin]);
+            let mut out = HeaderMap::new();
+            assert!(inject(&later, &mut out));
+            let sent = out.get(TRACEPARENT).unwrap().to_str().unwrap();
+            assert_eq!(&sent[..36], &EXAMPLE[..36], "the same trace");
+            let unsampled = tracing::info_span!(parent: None, "unsampled");
+            adopt(&unsampled, &headers(&EXAMPLE.replace("-01", "-00")));
+            assert_eq!(unsampled.in_scope(Origin::current), None);
+        });
+        for bad in [[0; ORIGIN_BYTES].as_slice(), &[1; 23], &[1; 25], &[]] {
+            assert_eq!(Origin::from_bytes(bad), None);
+        }
     }
 }

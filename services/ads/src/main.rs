@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rapport_ads::config::Config;
 use rapport_ads::{Ads, Peers};
-use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_rpc::{Server, connect, shutdown_signal};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -24,7 +24,8 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-ads")?;
-    let channel = |url: &String| connect(&ClientConfig::new(url));
+    let neighbours = config.serve.neighbours()?;
+    let channel = |url: &String| connect(&neighbours.at(url));
     let peers = Peers {
         profile: channel(&config.profile_url)?,
         evaluate: config.evaluate_url.as_ref().map(channel).transpose()?,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rapport_care::config::Config;
 use rapport_care::{Care, Peers, StartError};
-use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_rpc::{Server, connect, shutdown_signal};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -32,8 +32,9 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-care")?;
+    let neighbours = config.serve.neighbours()?;
     let peers = Peers {
-        profile: connect(&ClientConfig::new(config.profile_url.as_str()))?,
+        profile: connect(&neighbours.at(&config.profile_url))?,
     };
     let care = Arc::new(Care::start(&config, peers, Arc::new(SystemClock)).await?);
     let mut routes = Routes::builder();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rapport_evaluate::Evaluate;
 use rapport_evaluate::config::Config;
-use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_rpc::{Server, connect, shutdown_signal};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -24,7 +24,8 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-evaluate")?;
-    let profile = connect(&ClientConfig::new(config.profile_url.as_str()))?;
+    let neighbours = config.serve.neighbours()?;
+    let profile = connect(&neighbours.at(&config.profile_url))?;
     let evaluate = Arc::new(Evaluate::start(&config, profile, Arc::new(SystemClock)).await?);
     let mut routes = Routes::builder();
     evaluate.mount(&mut routes);

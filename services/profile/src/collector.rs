@@ -8,6 +8,7 @@ use rapport_api::event::v1::{EventRecord, Lane};
 use rapport_api::policy::{self, EventPolicy, WithoutConsent};
 use rapport_api::profile::v1 as pb;
 use rapport_flow::People;
+use rapport_telemetry::context::{ORIGIN_BYTES, Origin};
 use rapport_types::{Clock, Purpose, PurposeSet, SubjectId, UnixMillis, partition_of};
 
 use crate::error::{self, Error};
@@ -63,9 +64,13 @@ impl Collector {
         let known: Vec<SubjectId> = subjects.iter().flatten().copied().collect();
         let keys = self.subjects.keys(&known).await?;
         let now = self.clock.now();
+        let own_trace = own_trace(&events);
         let mut prepared = Vec::with_capacity(events.len());
         let mut progress = Vec::with_capacity(events.len());
-        for (event, subject) in events.into_iter().zip(subjects) {
+        for (mut event, subject) in events.into_iter().zip(subjects) {
+            if event.trace_context.is_empty() {
+                event.trace_context.extend(own_trace.into_iter().flatten());
+            }
             progress.push(
                 match self.prepare(source, lane, event, subject, &keys, now) {
                     Ok((event, subject)) => {
@@ -174,6 +179,7 @@ impl Collector {
             fingerprint: fingerprint.to_vec().into(),
             payload: event.payload.into(),
             sealed: sealed.into(),
+            trace_context: event.trace_context.into(),
             ..EventRecord::default()
         };
         Ok((Prepared::new(&record, dedup), subject))
@@ -202,6 +208,13 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+/// Returns the span of this call as its events' origin, unless they name their own: a batch of several
+/// requests' events must not pull those that are not traced into the trace of another.
+fn own_trace(events: &[NewEvent]) -> Option<[u8; ORIGIN_BYTES]> {
+    let named = events.iter().any(|event| !event.trace_context.is_empty());
+    if named { None } else { Origin::current() }.map(Origin::to_bytes)
 }
 
 fn copy_of(record: &EventRecord, subject: SubjectId) -> Prepared {

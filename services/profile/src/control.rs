@@ -3,6 +3,7 @@
 use prost::Message;
 use rapport_api::event::v1::{EventRecord, Lane};
 use rapport_store::{StoreError, Tx};
+use rapport_telemetry::context::Origin;
 use rapport_types::{CONTROL_PARTITION, PurposeSet, UnixMillis};
 
 use crate::log::{Prepared, StoredBatch};
@@ -71,6 +72,10 @@ impl ControlWriter {
                     .0,
             ),
             payload: payload.encode_to_vec().into(),
+            trace_context: Origin::current()
+                .map(|origin| origin.to_bytes().to_vec())
+                .unwrap_or_default()
+                .into(),
             ..EventRecord::default()
         };
         let mut encoded = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rapport_recommend::config::Config;
 use rapport_recommend::{Peers, Recommend};
-use rapport_rpc::{ClientConfig, Server, connect, shutdown_signal};
+use rapport_rpc::{Server, connect, shutdown_signal};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -24,9 +24,10 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-recommend")?;
-    let evaluate = config.evaluate_url.as_deref().map(ClientConfig::new);
+    let neighbours = config.serve.neighbours()?;
+    let evaluate = config.evaluate_url.as_deref().map(|url| neighbours.at(url));
     let peers = Peers {
-        profile: connect(&ClientConfig::new(config.profile_url.as_str()))?,
+        profile: connect(&neighbours.at(&config.profile_url))?,
         evaluate: evaluate.as_ref().map(connect).transpose()?,
     };
     let recommend = Arc::new(Recommend::start(&config, peers, Arc::new(SystemClock)).await?);

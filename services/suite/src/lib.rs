@@ -11,4 +11,5 @@ pub mod output;
 pub mod peers;
 pub mod progress;
 pub mod serve;
+pub mod token;
 pub mod train;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use rapport_profile::keyring::Keyring;
 use rapport_suite::failure::Failure;
 use rapport_suite::progress::say;
-use rapport_suite::{demo, import, load, serve, train};
+use rapport_suite::{demo, import, load, serve, token, train};
 
 /// Rapport: the personalisation and engagement back end of a social shop.
 #[derive(Debug, Parser)]
@@ -38,6 +38,9 @@ enum Command {
     /// Makes the keys that seal personal data.
     #[command(subcommand)]
     Keyring(KeyringCommand),
+    /// Makes the keys and tokens by which services know their callers.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Asks a server whether it serves.
     Healthcheck {
         /// The server.
@@ -83,6 +86,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keyring(KeyringCommand::Create { path }) => {
             Keyring::create(&path).map_err(|error| Failure::Failed(error.to_string()))
         }
+        Command::Token(command) => token::run(command),
         Command::Healthcheck { server, service } => healthcheck(&server, &service).await,
     }
 }

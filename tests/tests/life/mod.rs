@@ -17,7 +17,7 @@ use rapport_api::profile::v1::subject_service_client::SubjectServiceClient;
 use rapport_api::recommend::v1::catalog_service_client::CatalogServiceClient;
 use rapport_api::recommend::v1::recommend_service_client::RecommendServiceClient;
 use rapport_rpc::{Channel, ClientConfig, connect};
-use rapport_stories::{Launch, Process, binary};
+use rapport_stories::{Five, Launch, Process};
 use tempfile::TempDir;
 
 /// Text that must never lie on a disk in the clear, nor in a log.
@@ -32,8 +32,7 @@ pub(crate) const CANARIES: [&str; 6] = [
 
 /// Five processes and clients to all of their services.
 pub(crate) struct Life {
-    folder: TempDir,
-    processes: Vec<Process>,
+    five: Five,
     pub(crate) events: EventServiceClient<Channel>,
     pub(crate) subjects: SubjectServiceClient<Channel>,
     pub(crate) consent: ConsentServiceClient<Channel>,
@@ -55,34 +54,17 @@ pub(crate) struct Life {
 impl Life {
     /// Starts the five processes; `flags` go to profile.
     pub(crate) async fn begin(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let keyring = folder.path().join("keyring");
-        let made = std::process::Command::new(binary("rapport"))
-            .args(["keyring", "create"])
-            .arg(&keyring)
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let mut profile = launch(&folder, "profile").env("PROFILE_KEYRING", keyring);
-        for flag in flags {
-            profile = profile.arg(*flag);
-        }
-        let profile = profile.start("").await.unwrap();
-        let evaluate = launch(&folder, "evaluate").env("EVALUATE_PROFILE_URL", profile.url());
-        let evaluate = evaluate.start("").await.unwrap();
-        let neighbour = |name: &str| {
-            let prefix = name.to_uppercase();
-            launch(&folder, name)
-                .env(&format!("{prefix}_PROFILE_URL"), profile.url())
-                .env(&format!("{prefix}_EVALUATE_URL"), evaluate.url())
+        let with_flags = |name: &str, launch: Launch| match name {
+            "profile" => flags.iter().fold(launch, |launch, flag| launch.arg(*flag)),
+            _ => launch,
         };
-        let recommend = neighbour("recommend").start("").await.unwrap();
-        let ads = neighbour("ads").start("").await.unwrap();
-        let care = neighbour("care").start("").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let five = Five::start(folder, with_flags).await.unwrap();
         let channel = |process: &Process| connect(&ClientConfig::new(process.url())).unwrap();
-        let to_profile = channel(&profile);
-        let (to_recommend, to_ads, to_care) = (channel(&recommend), channel(&ads), channel(&care));
-        let experiments = ExperimentServiceClient::new(channel(&evaluate));
+        let to_profile = channel(&five.profile);
+        let to_recommend = channel(&five.recommend);
+        let (to_ads, to_care) = (channel(&five.ads), channel(&five.care));
+        let experiments = ExperimentServiceClient::new(channel(&five.evaluate));
         Self {
             events: EventServiceClient::new(to_profile.clone()),
             subjects: SubjectServiceClient::new(to_profile.clone()),
@@ -95,8 +77,7 @@ impl Life {
             agents: AgentServiceClient::new(to_care.clone()),
             cases: CaseServiceClient::new(to_care),
             experiments,
-            processes: vec![recommend, ads, care, evaluate, profile],
-            folder,
+            five,
             phone: Vec::new(),
             tablet: Vec::new(),
             login: Vec::new(),
@@ -107,10 +88,7 @@ impl Life {
 
     /// Stops the processes, those first that need the others; returns what they left on disk.
     pub(crate) async fn end(self) -> TempDir {
-        for process in self.processes {
-            process.stop().await.unwrap();
-        }
-        self.folder
+        self.five.stop().await.unwrap()
     }
 
     /// Returns the subject of an identifier.
@@ -129,14 +107,4 @@ impl Life {
             .into_inner()
             .subject_id
     }
-}
-
-fn launch(folder: &TempDir, name: &str) -> Launch {
-    let own = folder.path().join(name);
-    std::fs::create_dir_all(&own).unwrap();
-    let prefix = name.to_uppercase();
-    let database = format!("sqlite://{}", own.join("database.sqlite").display());
-    Launch::new(&format!("rapport-{name}"), folder.path())
-        .env(&format!("{prefix}_DATABASE_URL"), database)
-        .env(&format!("{prefix}_DATA"), own)
 }

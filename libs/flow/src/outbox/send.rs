@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use super::numbering::Numbering;
 use crate::Channel;
@@ -117,7 +118,9 @@ impl Sender {
     async fn deliver(&mut self, events: Vec<NewEvent>, counted: bool) {
         let mut requests = split_by_bytes(events);
         while let Some(request) = requests.pop_front() {
-            if let Err(refused) = self.deliver_request(&request, counted).await {
+            let span = crate::origin::sending(&request);
+            let delivered = self.deliver_request(&request, counted).instrument(span);
+            if let Err(refused) = delivered.await {
                 // One malformed event fails its whole request: halve until it stands alone.
                 let mut left = request;
                 if left.len() > 1 {

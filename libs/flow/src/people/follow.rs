@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ControlError, People, Snapshot};
 use crate::Channel;
 use crate::backoff::Backoff;
+use crate::origin::applying;
 use crate::tail::{LogReader, TailError, TailOptions};
 
 const NAME: &str = "people";
@@ -84,10 +85,20 @@ async fn feed(
         follow: true,
     };
     let mut reader = LogReader::spawn(profile.clone(), options);
+    let mut live = false;
     while let Some(tailed) = reader.next().await? {
-        for event in tailed.batch.iter().flat_map(|batch| &batch.events) {
+        let events = tailed.batch.as_ref().map_or(&[][..], |batch| &batch.events);
+        // What is old news joins no trace: its request is long over.
+        let traced = if live {
+            applying(NAME, events)
+        } else {
+            Vec::new()
+        };
+        for event in events {
             people.apply_control(event)?;
         }
+        drop(traced);
+        live |= tailed.caught_up;
         if tailed.caught_up {
             people.heartbeat_at(tailed.received);
             backoff.reset();

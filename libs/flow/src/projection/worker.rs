@@ -18,6 +18,7 @@ use super::runner::{Context, RunError};
 use super::table::{Dirty, ERASED_TYPE, keys_of};
 use super::{PartitionChange, Projection, StateError, decode};
 use crate::backoff::Backoff;
+use crate::origin::applying;
 use crate::people::ControlChange;
 use crate::tail::{LogReader, TailOptions, Tailed};
 
@@ -190,6 +191,13 @@ impl<P: Projection> Worker<P> {
 
     async fn take(&mut self, tailed: Tailed) -> Result<(), StateError> {
         if let Some(batch) = &tailed.batch {
+            // A replay joins no trace: the requests behind it are long over.
+            let live = if self.caught_up {
+                &batch.events[..]
+            } else {
+                &[]
+            };
+            let _traced = applying(P::NAME, live);
             self.apply(batch).await?;
         }
         self.caught_up = tailed.caught_up;

@@ -23,9 +23,11 @@ use crate::client::attempt::{self, Outcome};
 use crate::client::config::{TokenSource, authorization};
 use crate::client::discover::Endpoints;
 use crate::client::retry::{Budget, Failure, pause_before_retry};
+use crate::client::welcome::Welcome;
 use crate::jitter;
 use crate::layers::deadline::{GRPC_TIMEOUT, timeout_of};
 use crate::layers::ending::EndingBody;
+use crate::span;
 use crate::status::{DOMAIN, code_name, deadline_exceeded, reason, rpc_error};
 
 /// What the clones of one channel share.
@@ -36,6 +38,10 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) token: Option<Arc<dyn TokenSource>>,
     pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) welcome: Welcome,
+    /// Whom the calls go to, for spans: the host as configured, which may stand for several servers.
+    pub(crate) host: Box<str>,
+    pub(crate) port: Option<u16>,
 }
 
 /// A channel to one service, as every generated client takes it: `XServiceClient::new(channel.clone())`.
@@ -83,14 +89,8 @@ impl Service<Request<Body>> for Channel {
         let call = Call::of(request.uri().path(), self.shared.policies);
         // Read here: this runs in the task that serves the call, the future below may not.
         let context = CONTEXT.try_with(CallContext::clone).unwrap_or_default();
-        let span = tracing::info_span!(
-            "rpc",
-            otel.name = call.label,
-            otel.kind = "client",
-            rpc.system.name = "grpc",
-            rpc.method = call.label,
-            rpc.response.status_code = tracing::field::Empty,
-        );
+        let (host, port) = (&self.shared.host, self.shared.port);
+        let span = span::client(call.label, host, port);
         if !rapport_telemetry::context::inject(&span, request.headers_mut())
             && let Some(traceparent) = &context.traceparent
         {
@@ -98,11 +98,12 @@ impl Service<Request<Body>> for Channel {
             request.headers_mut().insert(name, traceparent.clone());
         }
         let expires = self.expiry(&call, &context, request.headers());
-        let this = self.clone();
+        let (this, shared) = (self.clone(), Arc::clone(&self.shared));
         let work = async move {
             let response = this.run(request, call, expires).await;
             let code = code_of(response.headers());
-            Span::current().record("rpc.response.status_code", code_name(code));
+            shared.welcome.note(&shared.host, code, response.headers());
+            span::end(&Span::current(), span::Side::Client, code);
             let seconds = call.arrived.elapsed().as_secs_f64();
             RPC_CLIENT_CALL_DURATION.observe(seconds, &[call.label, code_name(code)]);
             Ok(response)

@@ -12,6 +12,7 @@ use crate::call::PolicyLookup;
 use crate::client::channel::{Channel, Shared};
 use crate::client::discover;
 use crate::client::retry::Budget;
+use crate::client::welcome::Welcome;
 use crate::config::HEADER_LIST_BYTES_MAX;
 use crate::in_process::InProcessConnector;
 
@@ -79,6 +80,13 @@ impl ClientConfig {
         self
     }
 
+    /// Adds the token of `source` to every call, if there is one.
+    #[must_use]
+    pub fn with_token_source(mut self, source: Option<Arc<dyn TokenSource>>) -> Self {
+        self.token = source;
+        self
+    }
+
     pub(crate) fn endpoint(&self, url: Uri) -> Endpoint {
         Endpoint::from(url)
             .connect_timeout(self.connect_timeout)
@@ -89,14 +97,32 @@ impl ClientConfig {
             .tcp_nodelay(true)
     }
 
-    fn shared(&self, endpoints: Option<discover::Endpoints>) -> Arc<Shared> {
+    fn shared(&self, url: &Uri, endpoints: Option<discover::Endpoints>) -> Arc<Shared> {
         Arc::new(Shared {
             policies: self.policies,
             margin: self.deadline_margin,
             budget: Budget::default(),
             token: self.token.clone(),
             endpoints,
+            welcome: Welcome::default(),
+            host: url.host().unwrap_or_default().into(),
+            port: url.port_u16(),
         })
+    }
+}
+
+/// How this process calls the other services: with its own token, where it has one. Made by
+/// [`crate::ServeConfig::neighbours`].
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours {
+    pub(crate) token: Option<Arc<dyn TokenSource>>,
+}
+
+impl Neighbours {
+    /// Returns how to reach the service at `url`.
+    #[must_use]
+    pub fn at(&self, url: &str) -> ClientConfig {
+        ClientConfig::new(url).with_token_source(self.token.clone())
     }
 }
 
@@ -117,28 +143,24 @@ pub enum ConnectError {
 /// service and called while they say SERVING; the watching ends with the last clone of the channel.
 pub fn connect(config: &ClientConfig) -> Result<Channel, ConnectError> {
     let urls = parse(&config.url)?;
-    let alone = match urls.as_slice() {
-        [url] if discover::is_address(url) => Some(url.clone()),
-        _ => None,
-    };
-    match alone {
-        Some(url) => {
-            let transport = config.endpoint(url).connect_lazy();
-            Ok(Channel::new(transport, config.shared(None)))
-        }
-        None => {
-            let (transport, endpoints) = discover::balanced(config, urls);
-            Ok(Channel::new(transport, config.shared(Some(endpoints))))
-        }
+    // `parse` returns at least one.
+    let first = urls.first().cloned().unwrap_or_default();
+    if urls.len() == 1 && discover::is_address(&first) {
+        let transport = config.endpoint(first.clone()).connect_lazy();
+        return Ok(Channel::new(transport, config.shared(&first, None)));
     }
+    let (transport, endpoints) = discover::balanced(config, urls);
+    let shared = config.shared(&first, Some(endpoints));
+    Ok(Channel::new(transport, shared))
 }
 
 /// Returns a channel to this process's own server. The URL of `config` is not used.
 #[must_use]
 pub fn connect_in_process(connector: &InProcessConnector, config: &ClientConfig) -> Channel {
-    let endpoint = config.endpoint(Uri::from_static("http://in-process"));
+    let url = Uri::from_static("http://in-process");
+    let endpoint = config.endpoint(url.clone());
     let transport = endpoint.connect_with_connector_lazy(connector.clone());
-    Channel::new(transport, config.shared(None))
+    Channel::new(transport, config.shared(&url, None))
 }
 
 fn parse(text: &str) -> Result<Vec<Uri>, ConnectError> {

@@ -13,6 +13,7 @@ use tower::Service;
 use tracing::Span;
 
 use crate::call::Call;
+use crate::span;
 use crate::status::code_name;
 
 /// The measuring layer.
@@ -72,8 +73,7 @@ impl Measure {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        self.span
-            .record("rpc.response.status_code", code_name(code));
+        span::end(&self.span, span::Side::Server, code);
         let seconds = self.arrived.elapsed().as_secs_f64();
         RPC_SERVER_CALL_DURATION.observe(seconds, &[self.label, code_name(code)]);
     }

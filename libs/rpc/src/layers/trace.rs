@@ -33,14 +33,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Trace<S> {
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let call = Call::of(request.uri().path(), self.policies);
-        let span = tracing::info_span!(
-            "rpc",
-            otel.name = call.label,
-            otel.kind = "server",
-            rpc.system.name = "grpc",
-            rpc.method = call.label,
-            rpc.response.status_code = tracing::field::Empty,
-        );
+        let span = crate::span::server(call.label);
         rapport_telemetry::context::adopt(&span, request.headers());
         request.extensions_mut().insert(call);
         let future = span.in_scope(|| self.inner.call(request));

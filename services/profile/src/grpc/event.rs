@@ -10,9 +10,11 @@ use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::event_service_server::EventService;
 use rapport_rpc::Caller;
 use rapport_store::Db;
+use rapport_telemetry::context::ORIGIN_BYTES;
 use rapport_types::{CONTROL_PARTITION, PARTITIONS, SubjectId};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::parse::Fields;
 use crate::collector::{Collector, is_reserved};
@@ -64,6 +66,8 @@ pub struct NewEvent {
     pub personal: Vec<u8>,
     /// The payload's schema version.
     pub schema_version: u32,
+    /// The span that caused it, empty if the caller names none.
+    pub trace_context: Vec<u8>,
 }
 
 /// The service.
@@ -159,8 +163,9 @@ impl EventApi {
         };
         // Once begun, an append is finished: a caller that gives up must not stop it half way.
         let collector = self.collector.clone();
-        let work = tokio::spawn(async move { collector.collect(&source, lane, events).await });
-        work.await
+        let work = async move { collector.collect(&source, lane, events).await };
+        tokio::spawn(work.in_current_span())
+            .await
             .map_err(|_panicked| Error::Internal("an append panicked"))?
     }
 }
@@ -205,6 +210,13 @@ fn parse_event(index: usize, raw: pb::NewEvent, fields: &mut Fields) -> NewEvent
     }
     if raw.occurred_at_ms < 0 {
         fields.refuse(&at("occurred_at_ms"), "must not be negative");
+    }
+    let trace = raw.trace_context.len();
+    if trace != 0 && trace != ORIGIN_BYTES {
+        fields.refuse(
+            &at("trace_context"),
+            format!("must have {ORIGIN_BYTES} bytes or none, has {trace}"),
+        );
     }
     let subject = parse_subject(index, &raw, fields);
     let payload = raw.payload.unwrap_or_default();
@@ -252,6 +264,7 @@ fn parse_event(index: usize, raw: pb::NewEvent, fields: &mut Fields) -> NewEvent
         payload: payload.value,
         personal: personal.value,
         schema_version: raw.schema_version.max(1),
+        trace_context: raw.trace_context,
     }
 }
 

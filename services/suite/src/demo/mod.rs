@@ -17,7 +17,7 @@ use rapport_types::{Clock, ManualClock, SystemClock, UnixMillis};
 use crate::failure::Failure;
 use crate::house::House;
 use crate::output;
-use crate::peers::Peers;
+use crate::peers::{Peers, ServerArgs};
 use crate::progress::say;
 use driver::Driver;
 
@@ -122,8 +122,8 @@ pub async fn demo(mut args: DemoArgs) -> Result<(), Failure> {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimulateArgs {
     /// The server that the town's shop calls.
-    #[arg(long, env = "RAPPORT_SERVER", default_value = rapport_rpc::DEFAULT_LISTEN)]
-    pub server: String,
+    #[command(flatten)]
+    pub to: ServerArgs,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -137,7 +137,7 @@ pub struct SimulateArgs {
 /// # Errors
 /// [`Failure`] of the first call that fails.
 pub async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
-    let peers = Peers::connect(&args.server)?;
+    let peers = Peers::connect(&args.to)?;
     let mut town = args.town.town()?;
     setup::set_up(&peers, &town).await?;
     let lived = Driver::new(&peers, None).live(&mut town).await?;

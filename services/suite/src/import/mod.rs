@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use rapport_types::Purpose;
 
 use crate::failure::Failure;
-use crate::peers::Peers;
+use crate::peers::{Peers, ServerArgs};
 
 pub use source::{BadLine, Imported, Item, Line, Mapper, open_csv};
 
@@ -48,8 +48,8 @@ pub struct ImportArgs {
     #[arg(long, requires = "grant")]
     pub evidence: Option<String>,
     /// The server.
-    #[arg(long, env = "RAPPORT_SERVER", default_value = rapport_rpc::DEFAULT_LISTEN)]
-    pub server: String,
+    #[command(flatten)]
+    pub to: ServerArgs,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -102,7 +102,7 @@ pub async fn run(format: Format) -> Result<(), Failure> {
         Format::OnlineRetail(args) => (Box::new(online_retail::OnlineRetail), args),
         Format::Csv { mapping, args } => (Box::new(csv_map::CsvMap::read(&mapping)?), args),
     };
-    let peers = Peers::connect(&args.server)?;
+    let peers = Peers::connect(&args.to)?;
     let summary = import(mapper, &args, &peers).await?;
     crate::output::print(&summary, args.json);
     Ok(())
@@ -126,7 +126,7 @@ pub async fn import(
     .map_err(|panicked| Failure::Failed(panicked.to_string()))?;
     let checked = checked?;
     let evidence = args.evidence.as_deref().unwrap_or_default();
-    send::Sender::new(peers, &args.server, &checked)
+    send::Sender::new(peers, &args.to.server, &checked)
         .run(args, mapper, evidence)
         .await
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::output;
-use crate::peers::Peers;
+use crate::peers::{Peers, ServerArgs};
 use crate::progress::Progress;
 use histogram::Latencies;
 use scenario::{Load, Scenario};
@@ -27,8 +27,8 @@ pub struct LoadArgs {
     /// What to call.
     pub scenario: Scenario,
     /// The server.
-    #[arg(long, env = "RAPPORT_SERVER", default_value = rapport_rpc::DEFAULT_LISTEN)]
-    pub server: String,
+    #[command(flatten)]
+    pub to: ServerArgs,
     /// Calls per second. For `collect` 0 means as fast as `--lanes` requests in flight allow.
     #[arg(long, default_value_t = 1_000)]
     pub rate: u32,
@@ -101,7 +101,7 @@ struct Ended {
 /// # Errors
 /// [`Failure::Unreachable`] when nobody answers; failed calls are counted, not errors.
 pub async fn run(args: LoadArgs) -> Result<(), Failure> {
-    let peers = Peers::connect(&args.server)?;
+    let peers = Peers::connect(&args.to)?;
     let load = Arc::new(Load::prepare(&args, &peers).await?);
     let (ends, results) = mpsc::channel(OPEN_MAX);
     let begin = Instant::now() + args.warm_up;

@@ -105,7 +105,7 @@ impl Load {
             };
             let answer = client.import_consent(request).await;
             let answer =
-                answer.map_err(|status| Failure::of_call(&args.server, "people", &status))?;
+                answer.map_err(|status| Failure::of_call(&args.to.server, "people", &status))?;
             subjects.extend(answer.into_inner().subject_ids);
             progress.advance(u64::from(last - first));
             first = last;
