@@ -1,9 +1,12 @@
 //! What a service tells the store at start. Reading flags and variables is the service's own work.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use rapport_types::Secret;
+use sqlx::sqlite::SqliteConnectOptions;
 
 /// How to reach one service's database.
 ///
@@ -41,5 +44,15 @@ impl StoreConfig {
             acquire_timeout: Self::ACQUIRE_TIMEOUT,
             statement_timeout: Self::STATEMENT_TIMEOUT,
         }
+    }
+
+    /// Returns the SQLite file that `url` names; `None` for another database.
+    #[must_use]
+    pub fn sqlite_file(&self) -> Option<PathBuf> {
+        let url = self.url.expose();
+        let options = url
+            .starts_with("sqlite:")
+            .then(|| SqliteConnectOptions::from_str(url));
+        Some(options?.ok()?.get_filename().to_path_buf())
     }
 }

@@ -4,7 +4,7 @@
 //! the network can take the same ones.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest name, in bytes.
@@ -115,6 +115,36 @@ impl ObjectStore {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(why) if is_absent(&why) => Ok(None),
                 Err(why) => Err(why.into()),
+            }
+        })
+        .await
+    }
+
+    /// Reads up to `length` bytes of an object from `offset` on: fewer where it ends. `None` when there
+    /// is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::InvalidName`], [`ObjectError::Unavailable`].
+    pub async fn get_range(
+        &self,
+        name: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Option<Vec<u8>>, ObjectError> {
+        let path = self.path(name)?;
+        blocking(move || {
+            let read = || {
+                let mut file = File::open(&path)?;
+                file.seek(SeekFrom::Start(offset))?;
+                let mut bytes = Vec::with_capacity(length);
+                file.take(length as u64).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            };
+            match read() {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(why) if is_absent(&why) => Ok(None),
+                Err(why) => Err(ObjectError::Unavailable(why)),
             }
         })
         .await

@@ -1,5 +1,6 @@
 //! What runs beside the requests: the bell, the view of people, the relay, the sweep.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use rapport_types::{CONTROL_PARTITION, Clock, SubjectId, UnixMillis};
 
 use crate::collector::Collector;
 use crate::error::Error;
-use crate::log::{Cursor, DEDUP_HORIZON_DAYS, Hub, Tail, TailFilter};
-use crate::store::log;
+use crate::log::{Cursor, DEDUP_HORIZON_DAYS, Disk, Erasures, Hub, Keeper, Kept, Tail, TailFilter};
+use crate::store::bell::{self, Listener};
+use crate::store::{log, subject};
 use crate::subjects::Subjects;
 
 /// How often the database is asked what other replicas committed, when nobody rang.
@@ -25,16 +27,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// round once in 68 minutes.
 const SWEEP: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// The Postgres channel on which replicas ring each other.
-const CHANNEL: &str = "rapport_log";
-const RING: &str = "select pg_notify('rapport_log', '')";
 
 /// Rings the bell after commits, in this process and, on Postgres, in the other replicas.
 pub async fn ring(hub: Arc<Hub>, db: Db) {
     hub.ring(|| async {
-        if let Db::Postgres(pool) = &db
-            && let Err(error) = sqlx::query(RING).execute(pool).await
-        {
+        if let Err(error) = bell::ring(&db).await {
             // The other replicas poll: they only learn a little later.
             tracing::debug!(error = &error as &dyn std::error::Error, "bell not rung");
         }
@@ -44,26 +41,11 @@ pub async fn ring(hub: Arc<Hub>, db: Db) {
 
 /// Learns what other replicas committed. SQLite has no other replicas.
 pub async fn observe(hub: Arc<Hub>, db: Db) {
-    let Db::Postgres(pool) = &db else { return };
-    let mut listener = None;
+    let Some(mut listener) = Listener::new(&db) else {
+        return;
+    };
     loop {
-        if listener.is_none() {
-            listener = sqlx::postgres::PgListener::connect_with(pool).await.ok();
-            if let Some(connected) = &mut listener
-                && connected.listen(CHANNEL).await.is_err()
-            {
-                listener = None;
-            }
-        }
-        match &mut listener {
-            Some(connected) => {
-                let rang = tokio::time::timeout(POLL, connected.recv()).await;
-                if matches!(rang, Ok(Err(_))) {
-                    listener = None;
-                }
-            }
-            None => tokio::time::sleep(POLL).await,
-        }
+        listener.heard(POLL).await;
         match log::ends(&db).await {
             Ok(ends) => ends
                 .iter()
@@ -76,9 +58,9 @@ pub async fn observe(hub: Arc<Hub>, db: Db) {
 }
 
 /// Keeps this replica's view of people at the end of the control partition, for ever.
-pub async fn follow_people(people: People, hub: Arc<Hub>, db: Db, subjects: Subjects) {
+pub async fn follow_people(people: People, hub: Arc<Hub>, disk: Disk, subjects: Subjects) {
     loop {
-        match feed(&people, &hub, &db, &subjects).await {
+        match feed(&people, &hub, &disk, &subjects).await {
             Ok(()) => tracing::debug!("control tail ended"),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -89,13 +71,18 @@ pub async fn follow_people(people: People, hub: Arc<Hub>, db: Db, subjects: Subj
     }
 }
 
-async fn feed(people: &People, hub: &Arc<Hub>, db: &Db, subjects: &Subjects) -> Result<(), Error> {
+async fn feed(
+    people: &People,
+    hub: &Arc<Hub>,
+    disk: &Disk,
+    subjects: &Subjects,
+) -> Result<(), Error> {
     let cursor = Cursor {
         partition: CONTROL_PARTITION,
         after_sequence: people.control_sequence(),
     };
     let mut tail = Tail::new(
-        db.clone(),
+        disk.clone(),
         Arc::clone(hub),
         &[cursor],
         TailFilter::default(),
@@ -125,23 +112,24 @@ async fn feed(people: &People, hub: &Arc<Hub>, db: &Db, subjects: &Subjects) -> 
 
 /// Copies control records into their subjects' partitions, so that projections see them in order
 /// with the subject's own events. Every replica may run it: copies are idempotent.
-pub async fn relay(collector: Collector, hub: Arc<Hub>, db: Db) {
+pub async fn relay(collector: Collector, hub: Arc<Hub>, disk: Disk) {
     loop {
-        if let Err(error) = relay_on(&collector, &hub, &db).await {
+        if let Err(error) = relay_on(&collector, &hub, &disk).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "relay failed");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn relay_on(collector: &Collector, hub: &Arc<Hub>, db: &Db) -> Result<(), Error> {
+async fn relay_on(collector: &Collector, hub: &Arc<Hub>, disk: &Disk) -> Result<(), Error> {
+    let db = disk.db();
     let after_sequence = log::relayed(db).await?;
     let cursor = Cursor {
         partition: CONTROL_PARTITION,
         after_sequence,
     };
     let mut tail = Tail::new(
-        db.clone(),
+        disk.clone(),
         Arc::clone(hub),
         &[cursor],
         TailFilter::default(),
@@ -160,6 +148,32 @@ async fn relay_on(collector: &Collector, hub: &Arc<Hub>, db: &Db) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The subjects that were erased, for the keeper of the log.
+#[derive(Debug)]
+pub struct Erased(pub Db);
+
+#[tonic::async_trait]
+impl Erasures for Erased {
+    async fn between(&self, after_ms: i64, to_ms: i64) -> Result<HashSet<SubjectId>, StoreError> {
+        subject::erased_between(&self.0, after_ms, to_ms).await
+    }
+}
+
+/// Keeps the old part of the log in order, for ever.
+pub async fn keep(mut keeper: Keeper, every: Duration) {
+    loop {
+        match keeper.round().await {
+            Ok(kept) if kept == Kept::default() => {}
+            Ok(kept) => tracing::debug!(?kept, "the log was kept"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the log could not be kept");
+            }
+        }
+        tokio::time::sleep(every).await;
+    }
 }
 
 /// Deletes what need not be remembered any longer, a little each second.

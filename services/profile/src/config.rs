@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rapport_rpc::ServeConfig;
+use rapport_rpc::{ServeConfig, parse_duration};
 use rapport_store::StoreConfig;
 use rapport_telemetry::TelemetryConfig;
 use rapport_types::Secret;
@@ -27,6 +28,9 @@ pub struct Config {
     /// Writers of the event log on Postgres, each owning its share of the partitions.
     #[arg(long, env = "PROFILE_LOG_WRITERS", default_value = "4")]
     pub log_writers: NonZeroU32,
+    /// The old part of the log.
+    #[command(flatten)]
+    pub segments: SegmentConfig,
     /// What a server needs.
     #[command(flatten)]
     pub serve: ServeConfig,
@@ -61,5 +65,52 @@ impl Config {
             let _ = protection;
             true
         }
+    }
+}
+
+/// Longest age of rows, and longest delay of erasures in segments: with a day of grace, both together
+/// stay below the thirty days in which an erased person leaves every file.
+const AGE_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Shortest retention: nobody reads the log with a day's delay.
+const RETENTION_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What happens to the old part of the event log.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SegmentConfig {
+    /// Directory of sealed segments, where the old part of the log is the truth: keep it as safe as the
+    /// database. Replicas share it. Absent: beside the SQLite file; on Postgres nothing is sealed.
+    #[arg(long = "segments", env = "PROFILE_SEGMENTS")]
+    pub folder: Option<PathBuf>,
+    /// How often it is looked for rows to seal, subjects to erase, segments to forget. 0s: never; segments
+    /// that are there are read anyway.
+    #[arg(long, env = "PROFILE_SEAL_EVERY", default_value = "30s", value_parser = parse_duration)]
+    pub seal_every: Duration,
+    /// Bytes of rows that are sealed into one segment as soon as a partition has them.
+    #[arg(long, env = "PROFILE_SEGMENT_BYTES", default_value = "33554432",
+        value_parser = clap::value_parser!(u64).range(1_024..=268_435_456))]
+    pub segment_bytes: u64,
+    /// Age at which the rows of a partition are sealed however few. At most 336h.
+    #[arg(long, env = "PROFILE_SEGMENT_AGE", default_value = "168h", value_parser = parse_age)]
+    pub segment_age: Duration,
+    /// Age at which erasures reach the segments, a day apart. At most 336h.
+    #[arg(long, env = "PROFILE_ERASE_EVERY", default_value = "168h", value_parser = parse_age)]
+    pub erase_every: Duration,
+    /// Age at which segments are forgotten, as far as every registered reader has a verified snapshot. At
+    /// least 24h. Absent: never.
+    #[arg(long, env = "PROFILE_LOG_RETENTION", value_parser = parse_retention)]
+    pub log_retention: Option<Duration>,
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        age if age > AGE_MAX => Err("must be at most 336h".to_owned()),
+        age => Ok(age),
+    }
+}
+
+fn parse_retention(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        age if age < RETENTION_MIN => Err("must be at least 24h".to_owned()),
+        age => Ok(age),
     }
 }

@@ -10,7 +10,8 @@ use rapport_store::idempotency::IdempotencyError;
 use rapport_types::{Purpose, SubjectId};
 use tonic::{Code, Status};
 
-use crate::log::{AppendError, TailError};
+use crate::log::{AppendError, SegmentError, TailError};
+use crate::store::reader::READERS_MAX;
 
 /// The domain of profile's reasons.
 pub const DOMAIN: &str = "profile.rapport";
@@ -42,6 +43,10 @@ rapport_rpc::reasons! {
     EVENT_REFUSED,
     /// Profiles cannot be read now; the same call may succeed later.
     PROFILES_UNAVAILABLE,
+    /// The log keeps nothing that far back; `low_water` in the metadata is the last sequence it forgot.
+    SEQUENCE_EXPIRED,
+    /// As many readers are registered as may be.
+    TOO_MANY_READERS,
 }
 
 /// How long a caller should wait before it tries an unavailable store again.
@@ -74,6 +79,9 @@ pub enum Error {
     /// The log cannot be read.
     #[error(transparent)]
     Tail(#[from] TailError),
+    /// As many readers of the log are registered as may be.
+    #[error("{READERS_MAX} readers are registered, which is the most")]
+    TooManyReaders,
     /// Profiles cannot be read.
     #[error("profiles cannot be read")]
     States(#[from] StateError),
@@ -145,12 +153,11 @@ impl From<Error> for Status {
                 later(Code::Unavailable, PROFILES_UNAVAILABLE, message)
             }
             Error::Append(AppendError::Store(error)) => from_store(&error),
-            Error::Store(error) | Error::Tail(TailError::Store(error)) => from_store(&error),
-            Error::Tail(TailError::Damaged(_) | TailError::Lost(..)) => {
-                tracing::error!(error = %message, "the log is damaged");
-                let (code, reason) = (Code::DataLoss, status::reason::INTERNAL);
-                RpcError::new(code, reason, DOMAIN, "the log is damaged").into()
+            Error::Store(error) => from_store(&error),
+            Error::TooManyReaders => {
+                RpcError::new(Code::ResourceExhausted, TOO_MANY_READERS, DOMAIN, message).into()
             }
+            Error::Tail(error) => from_tail(error, message),
         }
     }
 }
@@ -167,6 +174,36 @@ fn later(code: Code, reason: &str, message: String) -> Status {
     RpcError::new(code, reason, DOMAIN, message)
         .retry_after(RETRY_AFTER)
         .into()
+}
+
+fn from_tail(error: TailError, message: String) -> Status {
+    match error {
+        TailError::Store(error) => from_store(&error),
+        TailError::Expired {
+            partition,
+            low_water,
+        } => RpcError::new(Code::OutOfRange, SEQUENCE_EXPIRED, DOMAIN, message)
+            .with("partition", partition.to_string())
+            .with("low_water", low_water.to_string())
+            .into(),
+        TailError::Segment(error @ SegmentError::Unavailable { .. }) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "segment unavailable");
+            later(Code::Unavailable, STORE_UNAVAILABLE, message)
+        }
+        // A segment's message names its file, which is what an operator needs and nobody's secret.
+        TailError::Segment(SegmentError::Damaged { name, .. }) => {
+            tracing::error!(error = %message, "the log is damaged");
+            RpcError::new(Code::DataLoss, status::reason::INTERNAL, DOMAIN, message)
+                .resource("segment", &name)
+                .into()
+        }
+        TailError::Damaged(_) | TailError::Lost(..) => {
+            tracing::error!(error = %message, "the log is damaged");
+            let (code, reason) = (Code::DataLoss, status::reason::INTERNAL);
+            RpcError::new(code, reason, DOMAIN, "the log is damaged").into()
+        }
+    }
 }
 
 fn from_store(error: &StoreError) -> Status {

@@ -19,10 +19,12 @@ mod start;
 pub mod store;
 pub mod subjects;
 
+use std::sync::Arc;
+
 use rapport_api::profile::v1::consent_service_server::ConsentServiceServer;
-use rapport_api::profile::v1::event_service_server::EventServiceServer;
 use rapport_api::profile::v1::key_service_server::KeyServiceServer;
 use rapport_api::profile::v1::profile_service_server::ProfileServiceServer;
+use rapport_api::profile::v1::reader_service_server::ReaderServiceServer;
 use rapport_api::profile::v1::subject_service_server::SubjectServiceServer;
 use rapport_flow::People;
 use tonic::service::RoutesBuilder;
@@ -31,7 +33,9 @@ use grpc::consent::ConsentApi;
 use grpc::event::{EventApi, REQUEST_BYTES_MAX};
 use grpc::key::KeyApi;
 use grpc::profile::ProfileApi;
+use grpc::reader::ReaderApi;
 use grpc::subject::SubjectApi;
+use grpc::tail::EventServer;
 use identity::Identity;
 use profiles::ProfileReader;
 use start::Background;
@@ -49,27 +53,31 @@ pub struct Profile {
 
 impl Profile {
     /// Full names of the services, for health. The first stands for the whole.
-    pub const SERVICES: [&'static str; 5] = [
+    pub const SERVICES: [&'static str; 6] = [
         "rapport.profile.v1.ProfileService",
         "rapport.profile.v1.EventService",
         "rapport.profile.v1.SubjectService",
         "rapport.profile.v1.ConsentService",
         "rapport.profile.v1.KeyService",
+        "rapport.profile.v1.ReaderService",
     ];
 
     /// Adds profile's services to a server's routes.
     pub fn mount(&self, routes: &mut RoutesBuilder) {
-        let events = EventServiceServer::new(self.events.clone());
         let identity = || self.identity.clone();
         let keys = KeyApi {
             subjects: self.identity.subjects.clone(),
             people: self.identity.people.clone(),
         };
+        let readers = ReaderApi {
+            db: self.identity.db.clone(),
+            clock: Arc::clone(&self.identity.clock),
+        };
         let profiles = ProfileApi {
             reader: self.reader.clone(),
         };
         routes
-            .add_service(events.max_decoding_message_size(REQUEST_BYTES_MAX + 64 * 1024))
+            .add_service(EventServer::new(self.events.clone()))
             .add_service(SubjectServiceServer::new(SubjectApi {
                 identity: identity(),
             }))
@@ -77,6 +85,7 @@ impl Profile {
                 identity: identity(),
             }))
             .add_service(KeyServiceServer::new(keys))
+            .add_service(ReaderServiceServer::new(readers))
             .add_service(ProfileServiceServer::new(profiles));
     }
 

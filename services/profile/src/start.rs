@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rapport_flow::{Channel, People, ProjectionRunner, RunError, RunnerConfig, Running, SqlStates};
+use rapport_store::objects::{ObjectError, ObjectStore};
 use rapport_store::{Db, StoreConfig, StoreError};
 use rapport_types::Clock;
 use sqlx::migrate::Migrator;
@@ -19,7 +20,9 @@ use crate::grpc::consent;
 use crate::grpc::event::EventApi;
 use crate::identity::Identity;
 use crate::keyring::{Keyring, KeyringError};
-use crate::log::{Committer, CommitterOptions, Hub, Protection};
+use crate::log::{
+    Committer, CommitterOptions, Disk, Hub, Keeper, KeeperOptions, Protection, Segments,
+};
 use crate::profiles::ProfileReader;
 use crate::projection::Profiles;
 use crate::subjects::Subjects;
@@ -49,6 +52,15 @@ pub enum StartError {
         "profile already runs on the directory {0}: stop the other process or set PROFILE_DATA"
     )]
     Running(PathBuf),
+    /// The directory of segments.
+    #[error("profile's segments in {0} cannot be used: {1}; check PROFILE_SEGMENTS")]
+    Segments(PathBuf, #[source] ObjectError),
+    /// Segments that are recorded and not there.
+    #[error(
+        "part of the event log lies in sealed segments, such as {0}, which cannot be found: set \
+         PROFILE_SEGMENTS to their directory"
+    )]
+    SegmentsMissing(String),
     /// The log.
     #[error("profile's event log cannot be read: {0}")]
     Log(#[from] Error),
@@ -64,7 +76,11 @@ impl StartError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Keyring(_) | Self::Data(..) | Self::Store(StoreError::BadUrl(_)) => true,
+            Self::Keyring(_)
+            | Self::Data(..)
+            | Self::Store(StoreError::BadUrl(_))
+            | Self::Segments(..)
+            | Self::SegmentsMissing(_) => true,
             Self::Store(_) | Self::Running(_) | Self::Log(_) | Self::Projection(_) => false,
         }
     }
@@ -121,6 +137,8 @@ impl Profile {
         let db = Db::open(&config.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let projected = open_projected(config, &db).await?;
+        let segments = open_segments(config, &db).await?;
+        let disk = Disk::new(db.clone(), segments.clone());
         let hub = Arc::new(Hub::default());
         for end in store::log::ends(&db).await? {
             hub.observe(end.partition, end.last_sequence);
@@ -143,11 +161,19 @@ impl Profile {
             .load(consent::load(&identity).await?)
             .map_err(|_incomplete| Error::Internal("the control snapshot is incomplete"))?;
         let collector = collector(config, &identity);
-        let tasks = background(&identity, &collector);
+        let mut tasks = background(&identity, &collector, &disk);
+        tasks.extend(keeper(config, &identity, segments).map(|keeper| {
+            let every = config.segments.seal_every;
+            AbortOnDropHandle::new(tokio::spawn(background::keep(keeper, every)))
+        }));
         people.wait_ready().await;
         let (reader, background) = project(&identity, projected, own, tasks).await?;
         Ok(Self {
-            events: EventApi { collector, hub, db },
+            events: EventApi {
+                collector,
+                hub,
+                disk,
+            },
             identity,
             reader,
             background,
@@ -173,7 +199,57 @@ fn collector(config: &Config, identity: &Identity) -> Collector {
     }
 }
 
-fn background(identity: &Identity, collector: &Collector) -> Vec<AbortOnDropHandle<()>> {
+/// Opens where sealed segments lie; `None` when nothing is sealed and nothing is to be.
+async fn open_segments(config: &Config, db: &Db) -> Result<Option<Segments>, StartError> {
+    let newest = store::segment::received_before(db, i64::MAX).await?;
+    let first = newest.into_iter().next();
+    let beside = config.store().sqlite_file().map(|file| {
+        let mut folder = file.into_os_string();
+        folder.push("-segments");
+        PathBuf::from(folder)
+    });
+    let Some(folder) = config.segments.folder.clone().or(beside) else {
+        return match first {
+            Some(row) => Err(StartError::SegmentsMissing(row.name)),
+            None => Ok(None),
+        };
+    };
+    let objects = ObjectStore::open(&folder);
+    let objects = objects.map_err(|error| StartError::Segments(folder, error))?;
+    let new = uuid::Uuid::new_v4().simple().to_string();
+    let segments = Segments::new(objects, &store::segment::identity(db, &new).await?);
+    if let Some(row) = first {
+        // One is enough to tell another directory from a file that is damaged, which reading it finds.
+        let found = segments.block(&row, row.first_sequence).await;
+        if matches!(found, Ok(None)) {
+            return Err(StartError::SegmentsMissing(row.name));
+        }
+    }
+    Ok(Some(segments))
+}
+
+fn keeper(config: &Config, identity: &Identity, segments: Option<Segments>) -> Option<Keeper> {
+    let given = &config.segments;
+    if given.seal_every.is_zero() {
+        return None;
+    }
+    let options = KeeperOptions {
+        segment_bytes: given.segment_bytes,
+        segment_age: given.segment_age,
+        erase_every: given.erase_every,
+        retention: given.log_retention,
+        record_first: config.protects("record-first"),
+    };
+    let (db, clock) = (identity.db.clone(), Arc::clone(&identity.clock));
+    let erasures = Arc::new(background::Erased(identity.db.clone()));
+    Some(Keeper::new(db, segments?, erasures, clock, options))
+}
+
+fn background(
+    identity: &Identity,
+    collector: &Collector,
+    disk: &Disk,
+) -> Vec<AbortOnDropHandle<()>> {
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
         AbortOnDropHandle::new(tokio::spawn(task))
     }
@@ -182,8 +258,13 @@ fn background(identity: &Identity, collector: &Collector) -> Vec<AbortOnDropHand
     vec![
         spawn(background::ring(hub(), db())),
         spawn(background::observe(hub(), db())),
-        spawn(background::follow_people(people, hub(), db(), subjects)),
-        spawn(background::relay(collector.clone(), hub(), db())),
+        spawn(background::follow_people(
+            people,
+            hub(),
+            disk.clone(),
+            subjects,
+        )),
+        spawn(background::relay(collector.clone(), hub(), disk.clone())),
         spawn(background::sweep(db(), Arc::clone(&identity.clock))),
     ]
 }

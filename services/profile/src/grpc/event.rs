@@ -9,7 +9,6 @@ use rapport_api::event::v1::Lane;
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::event_service_server::EventService;
 use rapport_rpc::Caller;
-use rapport_store::Db;
 use rapport_telemetry::context::ORIGIN_BYTES;
 use rapport_types::{CONTROL_PARTITION, PARTITIONS, SubjectId};
 use tokio_stream::StreamExt as _;
@@ -19,7 +18,8 @@ use tracing::Instrument as _;
 use super::parse::Fields;
 use crate::collector::{Collector, is_reserved};
 use crate::error::Error;
-use crate::log::{Cursor, Hub, Tail, TailFilter};
+use crate::log::{Cursor, Disk, Hub, Tail, TailFilter};
+use crate::store::segment;
 
 /// Events of one request.
 pub const EVENTS_MAX: usize = 2_000;
@@ -78,7 +78,7 @@ pub struct EventApi {
     /// The log's memory.
     pub hub: Arc<Hub>,
     /// The log's disk.
-    pub db: Db,
+    pub disk: Disk,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -118,9 +118,7 @@ impl EventService for EventApi {
         &self,
         request: Request<pb::TailEventsRequest>,
     ) -> Result<Response<Self::TailEventsStream>, Status> {
-        let query = parse_tail(request.into_inner())?;
-        let (db, hub) = (self.db.clone(), Arc::clone(&self.hub));
-        let tail = Tail::new(db, hub, &query.cursors, query.filter, query.follow);
+        let tail = self.tail(request.into_inner())?;
         let items = futures::stream::try_unfold(tail, |mut tail| async move {
             let item = tail.next().await.map_err(Error::from)?;
             Ok(item.map(|item| {
@@ -138,17 +136,45 @@ impl EventService for EventApi {
         &self,
         _: Request<pb::GetLogPositionsRequest>,
     ) -> Result<Response<pb::GetLogPositionsResponse>, Status> {
-        let ends = (0..=CONTROL_PARTITION).map(|partition| pb::PartitionCursor {
-            partition,
-            after_sequence: self.hub.end(partition),
-        });
-        Ok(Response::new(pb::GetLogPositionsResponse {
-            ends: ends.collect(),
-        }))
+        Ok(Response::new(self.positions().await?))
     }
 }
 
 impl EventApi {
+    /// Returns the tail that a request asks for.
+    pub(super) fn tail(&self, request: pb::TailEventsRequest) -> Result<Tail, Error> {
+        let query = parse_tail(request)?;
+        let (disk, hub) = (self.disk.clone(), Arc::clone(&self.hub));
+        Ok(Tail::new(disk, hub, &query.cursors, query.filter, query.follow))
+    }
+
+    async fn positions(&self) -> Result<pb::GetLogPositionsResponse, Error> {
+        let ends = (0..=CONTROL_PARTITION).map(|partition| pb::PartitionCursor {
+            partition,
+            after_sequence: self.hub.end(partition),
+        });
+        let sealed = segment::sealed(self.disk.db()).await?;
+        let positions = sealed.into_iter().map(|one| {
+            // The database may be ahead of what this process was told of the end.
+            let end = self.hub.end(one.partition).max(one.sealed);
+            pb::PartitionPosition {
+                partition: one.partition,
+                first_sequence: if end > one.low_water {
+                    one.low_water + 1
+                } else {
+                    0
+                },
+                low_water: one.low_water,
+                sealed: one.sealed,
+                end,
+            }
+        });
+        Ok(pb::GetLogPositionsResponse {
+            ends: ends.collect(),
+            positions: positions.collect(),
+        })
+    }
+
     async fn collect(
         &self,
         source: &str,

@@ -5,4 +5,6 @@ pub mod event;
 pub mod key;
 pub mod parse;
 pub mod profile;
+pub mod reader;
 pub mod subject;
+pub mod tail;

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use rapport_api::event::v1::EventBatch;
-use rapport_store::{Db, StoreError};
+use rapport_store::StoreError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Hub, STORED_BYTES_MAX, StoredBatch};
-use crate::store::log;
+use super::{Disk, EncodedBatch, Hub, STORED_BYTES_MAX, SegmentError, StoredBatch};
 
 /// A reader hears from the log at least this often, so that silence means trouble.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -42,8 +42,10 @@ impl TailFilter {
         }
     }
 
-    fn passes(&self, name: &str) -> bool {
-        self.types.as_ref().is_none_or(|types| types.contains(name))
+    /// Returns what tells by its name whether a type is wanted; `None` when all are.
+    fn test(&self) -> Option<impl Fn(&[u8]) -> bool> {
+        let types = self.types.as_ref()?;
+        Some(|name: &[u8]| str::from_utf8(name).is_ok_and(|name| types.contains(name)))
     }
 }
 
@@ -59,9 +61,31 @@ pub enum TailError {
     /// A sequence that was committed is not there.
     #[error("partition {0} lost sequence {1}")]
     Lost(u32, u64),
+    /// A sealed segment cannot be read.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The log forgot what the reader asks for: it starts from a snapshot of its own, or after the mark.
+    #[error("partition {partition} keeps nothing up to sequence {low_water}")]
+    Expired {
+        /// The partition.
+        partition: u32,
+        /// The last sequence that was forgotten.
+        low_water: u64,
+    },
 }
 
-/// What a reader gets.
+/// What a reader gets, its events as they lie on disk: the contract's `TailEventsResponse` on the wire.
+#[derive(Clone, PartialEq, Message)]
+pub struct TailFrame {
+    /// As [`TailItem::batch`].
+    #[prost(message, optional, tag = "1")]
+    pub batch: Option<EncodedBatch>,
+    /// As [`TailItem::caught_up`].
+    #[prost(bool, tag = "2")]
+    pub caught_up: bool,
+}
+
+/// What a reader gets, its events decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TailItem {
     /// Events, or only how far the filter has read; `None` in a heartbeat.
@@ -73,7 +97,7 @@ pub struct TailItem {
 /// One reader of the log.
 #[derive(Debug)]
 pub struct Tail {
-    db: Db,
+    disk: Disk,
     hub: Arc<Hub>,
     bell: watch::Receiver<u64>,
     positions: Vec<Position>,
@@ -97,7 +121,7 @@ impl Tail {
     /// Starts reading after `cursors`. Without `follow` the tail ends when it has caught up.
     #[must_use]
     pub fn new(
-        db: Db,
+        disk: impl Into<Disk>,
         hub: Arc<Hub>,
         cursors: &[Cursor],
         filter: TailFilter,
@@ -110,7 +134,7 @@ impl Tail {
         };
         Self {
             bell: hub.subscribe(),
-            db,
+            disk: disk.into(),
             hub,
             positions: cursors.iter().map(position).collect(),
             filter,
@@ -121,11 +145,25 @@ impl Tail {
         }
     }
 
+    /// Returns what [`Self::next_frame`] does, its events decoded.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next(&mut self) -> Result<Option<TailItem>, TailError> {
+        let Some(frame) = self.next_frame().await? else {
+            return Ok(None);
+        };
+        Ok(Some(TailItem {
+            batch: frame.batch.map(EncodedBatch::decoded).transpose()?,
+            caught_up: frame.caught_up,
+        }))
+    }
+
     /// Returns the next batch or heartbeat; `None` at the end of a tail that does not follow.
     ///
     /// # Errors
     /// [`TailError`]; the reader goes on with a new tail from its last sequence.
-    pub async fn next(&mut self) -> Result<Option<TailItem>, TailError> {
+    pub async fn next_frame(&mut self) -> Result<Option<TailFrame>, TailError> {
         loop {
             // Marked as seen before looking, so that a commit during the look rings again.
             self.bell.borrow_and_update();
@@ -140,7 +178,7 @@ impl Tail {
             }
             if !self.announced {
                 self.announced = true;
-                return Ok(Some(TailItem {
+                return Ok(Some(TailFrame {
                     batch: None,
                     caught_up: true,
                 }));
@@ -148,7 +186,7 @@ impl Tail {
             let rang = tokio::time::timeout_at(self.heartbeat, self.bell.changed()).await;
             if matches!(rang, Err(_) | Ok(Err(_))) {
                 self.heartbeat = Instant::now() + HEARTBEAT;
-                return Ok(Some(TailItem {
+                return Ok(Some(TailFrame {
                     batch: None,
                     caught_up: self.caught_up(),
                 }));
@@ -157,7 +195,7 @@ impl Tail {
     }
 
     /// Returns the next batch that holds an event for this reader, taking partitions in turn.
-    async fn next_batch(&mut self) -> Result<Option<TailItem>, TailError> {
+    async fn next_batch(&mut self) -> Result<Option<TailFrame>, TailError> {
         let mut idle = 0;
         while idle < self.positions.len() {
             let index = self.next % self.positions.len();
@@ -180,7 +218,7 @@ impl Tail {
             self.positions[index].told = batch.last_sequence;
             let caught_up = self.caught_up();
             self.announced |= caught_up;
-            return Ok(Some(TailItem {
+            return Ok(Some(TailFrame {
                 batch: Some(batch),
                 caught_up,
             }));
@@ -189,7 +227,7 @@ impl Tail {
     }
 
     /// Reads on in one partition until the batch to send is full or the end is reached.
-    async fn read(&mut self, index: usize, end: u64) -> Result<EventBatch, TailError> {
+    async fn read(&mut self, index: usize, end: u64) -> Result<EncodedBatch, TailError> {
         let mut events = Vec::new();
         let mut bytes = 0;
         let Cursor {
@@ -198,20 +236,18 @@ impl Tail {
         } = self.positions[index].cursor;
         while after_sequence < end {
             let batch = self.stored_after(index, after_sequence).await?;
+            let batch = batch.filter(|batch| batch.first_sequence <= after_sequence + 1);
             let batch = batch.ok_or(TailError::Lost(partition, after_sequence + 1))?;
             if bytes > 0 && bytes + batch.encoded.len() > SEND_BYTES_MAX {
                 self.positions[index].ahead.push(batch);
                 break;
             }
             bytes += batch.encoded.len();
-            let wanted = batch.events()?.into_iter().filter(|event| {
-                event.sequence > after_sequence && self.filter.passes(&event.r#type)
-            });
-            events.extend(wanted);
+            batch.encoded_after(after_sequence, self.filter.test(), &mut events)?;
             after_sequence = batch.last_sequence;
         }
         self.positions[index].cursor.after_sequence = after_sequence;
-        Ok(EventBatch {
+        Ok(EncodedBatch {
             partition,
             last_sequence: after_sequence,
             events,
@@ -230,15 +266,15 @@ impl Tail {
             if let Some(batch) = self.hub.next_after(partition, after_sequence) {
                 return Ok(Some(batch));
             }
-            let mut read = log::read_after(&self.db, partition, after_sequence).await?;
+            let mut read = self.disk.read_after(partition, after_sequence).await?;
             read.reverse();
-            self.positions[index].ahead = read.into_iter().map(Arc::new).collect();
+            self.positions[index].ahead = read;
         }
         Ok(self.positions[index].ahead.pop())
     }
 
     /// Returns progress that the reader was not told of, because the filter passed nothing.
-    fn owed(&mut self) -> Option<TailItem> {
+    fn owed(&mut self) -> Option<TailFrame> {
         if self.follow && Instant::now() < self.heartbeat {
             return None;
         }
@@ -247,13 +283,13 @@ impl Tail {
             .iter_mut()
             .find(|position| position.told < position.cursor.after_sequence)?;
         position.told = position.cursor.after_sequence;
-        let batch = EventBatch {
+        let batch = EncodedBatch {
             partition: position.cursor.partition,
             last_sequence: position.told,
             events: Vec::new(),
             high_water: self.hub.end(position.cursor.partition),
         };
-        Some(TailItem {
+        Some(TailFrame {
             batch: Some(batch),
             caught_up: self.caught_up(),
         })

@@ -1,5 +1,7 @@
 //! Subjects, their wrapped keys, and the blind index that leads to them.
 
+use std::collections::HashSet;
+
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx};
 use rapport_types::{SubjectId, UnixMillis};
 
@@ -39,6 +41,9 @@ const RECEIPT: &str = "insert into erasure_receipt (receipt_id, subjects, erased
     values ($1, $2, $3, $4)";
 const ERASED: &str = "select subject_id from subject where erased_at_ms is not null
     and subject_id > $1 order by subject_id limit $2";
+
+const ERASED_BETWEEN: &str = "select subject_id from subject
+    where erased_at_ms > $1 and erased_at_ms <= $2";
 
 /// A subject as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +224,24 @@ pub async fn erased(db: &Db, after: &[u8], limit: u32) -> Result<Vec<SubjectId>,
         .iter()
         .filter_map(|(id,)| SubjectId::parse(id).ok())
         .collect())
+}
+
+/// Returns the subjects erased after `after_ms` and not after `to_ms`, in no order. Cost: one row each.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn erased_between(
+    db: &Db,
+    after_ms: i64,
+    to_ms: i64,
+) -> Result<HashSet<SubjectId>, StoreError> {
+    let rows: Vec<Vec<u8>> = on_db!(db, |pool| sqlx::query_scalar(ERASED_BETWEEN)
+        .bind(after_ms)
+        .bind(to_ms)
+        .fetch_all(pool)
+        .await)?;
+    let ids = rows.iter().filter_map(|id| SubjectId::parse(id).ok());
+    Ok(ids.collect())
 }
 
 fn in_order(count: usize, rows: Vec<(i32, Option<Vec<u8>>)>) -> Vec<Option<SubjectId>> {

@@ -19,7 +19,7 @@ use crate::support::{Home, event, login_of};
 
 const EVENTS: usize = 20_000;
 const KILLS: usize = 50;
-const WRITERS: usize = 4;
+pub(crate) const WRITERS: usize = 4;
 const PER_BATCH: usize = 20;
 /// Of each writer: it alone sends their events, so their order is its own.
 const SUBJECTS: usize = 10;
@@ -29,7 +29,7 @@ const SEED: u64 = 20_251_122;
 
 /// What must never be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Violation {
+pub(crate) enum Violation {
     /// Acknowledged and not there.
     Lost,
     /// There more than once.
@@ -79,7 +79,11 @@ async fn missing_dedup_is_found_out_on_postgres() {
 /// Streams, kills, and returns every kind of violation that was found.
 async fn found(engine: Engine, without: &'static str) -> BTreeSet<Violation> {
     let home = Home::new(engine).await;
-    let mut server = Server::new(home, without);
+    let flags = match without {
+        "" => Vec::new(),
+        without => vec!["--without".to_owned(), without.to_owned()],
+    };
+    let mut server = Server::new(home, flags);
     let progress = watch::Sender::new(0);
     let writers: Vec<_> = (0..WRITERS)
         .map(|number| tokio::spawn(Writer::new(number, server.address).run(progress.clone())))
@@ -110,7 +114,7 @@ async fn found(engine: Engine, without: &'static str) -> BTreeSet<Violation> {
     violations(&acked, &stored)
 }
 
-fn violations(
+pub(crate) fn violations(
     acked: &HashMap<String, pb::EventResult>,
     stored: &[EventRecord],
 ) -> BTreeSet<Violation> {
@@ -152,30 +156,30 @@ fn violations(
 }
 
 /// The real binary, killed and started again on the same address and data.
-struct Server {
+pub(crate) struct Server {
     home: Home,
-    address: SocketAddr,
-    without: &'static str,
+    pub(crate) address: SocketAddr,
+    flags: Vec<String>,
     process: Child,
 }
 
 impl Server {
-    fn new(home: Home, without: &'static str) -> Self {
+    pub(crate) fn new(home: Home, flags: Vec<String>) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let process = start(&home, address, without);
+        let process = start(&home, address, &flags);
         Self {
             home,
             address,
-            without,
+            flags,
             process,
         }
     }
 
-    fn kill_and_start(&mut self) {
+    pub(crate) fn kill_and_start(&mut self) {
         self.kill();
-        self.process = start(&self.home, self.address, self.without);
+        self.process = start(&self.home, self.address, &self.flags);
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
@@ -191,7 +195,7 @@ impl Drop for Server {
     }
 }
 
-fn start(home: &Home, address: SocketAddr, without: &str) -> Child {
+fn start(home: &Home, address: SocketAddr, flags: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rapport-profile"));
     command
         .args(["--database-url", home.db.url()])
@@ -203,14 +207,12 @@ fn start(home: &Home, address: SocketAddr, without: &str) -> Child {
         // A replica should be small: many tests share one server.
         .args(["--database-connections-max", "8"])
         .stdin(Stdio::null())
+        .args(flags)
         .stderr(Stdio::inherit());
-    if !without.is_empty() {
-        command.args(["--without", without]);
-    }
     command.spawn().unwrap()
 }
 
-fn client(address: SocketAddr) -> EventServiceClient<Channel> {
+pub(crate) fn client(address: SocketAddr) -> EventServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     EventServiceClient::new(
         endpoint
@@ -220,14 +222,14 @@ fn client(address: SocketAddr) -> EventServiceClient<Channel> {
 }
 
 /// Sends its share of the events batch by batch, each until it is acknowledged.
-struct Writer {
+pub(crate) struct Writer {
     number: usize,
     client: EventServiceClient<Channel>,
     dice: StdRng,
 }
 
 impl Writer {
-    fn new(number: usize, address: SocketAddr) -> Self {
+    pub(crate) fn new(number: usize, address: SocketAddr) -> Self {
         Self {
             number,
             client: client(address),
@@ -235,7 +237,10 @@ impl Writer {
         }
     }
 
-    async fn run(mut self, progress: watch::Sender<usize>) -> HashMap<String, pb::EventResult> {
+    pub(crate) async fn run(
+        mut self,
+        progress: watch::Sender<usize>,
+    ) -> HashMap<String, pb::EventResult> {
         let mut acked = HashMap::new();
         let share = EVENTS / WRITERS;
         for first in (0..share).step_by(PER_BATCH) {

@@ -1,0 +1,208 @@
+//! The low-water mark as callers see it: positions, expired tails, readers that hold it.
+
+use rapport_api::profile::v1 as pb;
+use rapport_api::profile::v1::reader_service_client::ReaderServiceClient;
+use rapport_profile::error;
+use rapport_store::store_contract;
+use rapport_store::testing::Engine;
+use rapport_types::SubjectId;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::support::{DAY_MS, Home, Service, refusal, view};
+
+store_contract!(
+    forgetful,
+    [
+        the_mark_never_passes_what_a_reader_verified,
+        a_reader_below_the_mark_is_refused,
+        readers_are_bounded_and_their_names_checked,
+    ]
+);
+
+/// A service that seals each commit at once, and forgets after a day.
+async fn forgetful(engine: Engine) -> Service {
+    let home = Home::new(engine).await;
+    let segments = home.folder.path().join("segments");
+    let flags = [
+        "--segments",
+        segments.to_str().unwrap(),
+        "--seal-every",
+        "5ms",
+        "--segment-bytes",
+        "1024",
+        "--log-retention",
+        "24h",
+    ];
+    home.serve(&flags).await
+}
+
+fn readers(service: &Service) -> ReaderServiceClient<rapport_rpc::Channel> {
+    ReaderServiceClient::new(service.channel.clone())
+}
+
+async fn position(service: &Service, partition: u32) -> pb::PartitionPosition {
+    let request = pb::GetLogPositionsRequest {};
+    let answer = service.events().get_log_positions(request).await.unwrap();
+    answer.into_inner().positions[partition as usize]
+}
+
+/// Waits until a partition's position is as wanted.
+async fn until(
+    service: &Service,
+    partition: u32,
+    wanted: impl Fn(&pb::PartitionPosition) -> bool,
+) -> pb::PartitionPosition {
+    loop {
+        let position = position(service, partition).await;
+        if wanted(&position) {
+            return position;
+        }
+    }
+}
+
+/// Appends ten commits of twenty events, more than a segment each, and waits until they are sealed.
+async fn fill(service: &Service, subject: SubjectId, name: &str) -> u64 {
+    let mut end = 0;
+    for commit in 0..10 {
+        let sent = (0..20).map(|n| view(&format!("{name}-{commit}-{n}"), subject, "tea"));
+        end = service
+            .collect(sent.collect())
+            .await
+            .last()
+            .unwrap()
+            .sequence;
+    }
+    until(service, subject.partition(), |one| one.sealed == end).await;
+    end
+}
+
+fn registration(reader: &str, partition: u32, sequence: u64) -> pb::RegisterReaderRequest {
+    pb::RegisterReaderRequest {
+        reader: reader.to_owned(),
+        verified: vec![pb::PartitionCursor {
+            partition,
+            after_sequence: sequence,
+        }],
+    }
+}
+
+async fn the_mark_never_passes_what_a_reader_verified(service: Service) {
+    let alice = service.subject("alice").await;
+    let partition = alice.partition();
+    let end = fill(&service, alice, "a").await;
+    let half = end / 2;
+    let mut client = readers(&service);
+    let request = registration("ads/frequency/v1", partition, half);
+    let answer = client.register_reader(request.clone()).await.unwrap();
+    assert_eq!(answer.into_inner().low_water, []);
+    client.register_reader(request).await.unwrap();
+    service.home.clock.advance(2 * DAY_MS);
+    let held = until(&service, partition, |one| one.low_water > 0).await;
+    // A reader of something else arrives, and holds its partition too: nothing moves in this round or any.
+    assert!(
+        held.low_water <= half && held.low_water + 20 > half,
+        "{held:?}"
+    );
+    assert_eq!(held.first_sequence, held.low_water + 1);
+    assert_eq!((held.sealed, held.end), (end, end));
+    let listed = client
+        .list_readers(pb::ListReadersRequest {})
+        .await
+        .unwrap();
+    let listed = listed.into_inner().readers;
+    assert_eq!(listed.len(), 1);
+    assert!(
+        listed[0].reader.ends_with(":ads/frequency/v1"),
+        "{listed:?}"
+    );
+    assert_eq!(listed[0].verified[0].after_sequence, half);
+    let removal = pb::RemoveReaderRequest {
+        reader: "ads/frequency/v1".to_owned(),
+    };
+    for removed in [true, false] {
+        let answer = client.remove_reader(removal.clone()).await.unwrap();
+        assert_eq!(answer.into_inner().removed, removed);
+    }
+    let free = until(&service, partition, |one| one.low_water == end).await;
+    assert_eq!(free.first_sequence, 0, "nothing is left to read");
+    // What comes next goes on after the mark.
+    let next = fill(&service, alice, "b").await;
+    let read = service.read(&[(partition, end)], &[]).await;
+    let events: Vec<_> = read.iter().flat_map(|batch| &batch.events).collect();
+    assert_eq!(
+        (events[0].sequence, events.len() as u64),
+        (end + 1, next - end)
+    );
+}
+
+async fn a_reader_below_the_mark_is_refused(service: Service) {
+    let alice = service.subject("alice").await;
+    let partition = alice.partition();
+    let end = fill(&service, alice, "a").await;
+    service.home.clock.advance(2 * DAY_MS);
+    until(&service, partition, |one| one.low_water == end).await;
+    let home = service.stop().await;
+    let segments = home.folder.path().join("segments");
+    let service = home
+        .serve(&["--segments", segments.to_str().unwrap()])
+        .await;
+    let request = pb::TailEventsRequest {
+        cursors: vec![pb::PartitionCursor {
+            partition,
+            after_sequence: end - 1,
+        }],
+        ..Default::default()
+    };
+    let tail = service.events().tail_events(request).await.unwrap();
+    let expired = tail.into_inner().message().await.unwrap_err();
+    let request = registration("late", partition, end - 1);
+    let late = readers(&service)
+        .register_reader(request)
+        .await
+        .unwrap_err();
+    for status in [expired, late] {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (status.code(), info.reason.as_str()),
+            (Code::OutOfRange, error::SEQUENCE_EXPIRED)
+        );
+        assert_eq!(info.metadata["low_water"], end.to_string());
+        assert_eq!(info.metadata["partition"], partition.to_string());
+    }
+    let request = registration("late", partition, end);
+    let answer = readers(&service).register_reader(request).await.unwrap();
+    let marks = answer.into_inner().low_water;
+    assert_eq!(marks.len(), 1);
+    assert_eq!(
+        (marks[0].partition, marks[0].after_sequence),
+        (partition, end)
+    );
+}
+
+async fn readers_are_bounded_and_their_names_checked(service: Service) {
+    let mut client = readers(&service);
+    let request = pb::RegisterReaderRequest {
+        reader: "No Name".to_owned(),
+        verified: [64, 3, 3]
+            .map(|partition| pb::PartitionCursor {
+                partition,
+                after_sequence: 0,
+            })
+            .to_vec(),
+    };
+    let status = client.register_reader(request).await.unwrap_err();
+    let bad = ["reader", "verified[0].partition", "verified[2].partition"];
+    assert_eq!(refusal(&status).1, bad.map(str::to_owned));
+    for number in 0..128 {
+        let request = registration(&format!("r-{number}"), 0, 0);
+        client.register_reader(request).await.unwrap();
+    }
+    let many = client.register_reader(registration("one-more", 0, 0)).await;
+    let status = many.unwrap_err();
+    assert_eq!(refusal(&status).0, error::TOO_MANY_READERS);
+    client
+        .register_reader(registration("r-7", 0, 0))
+        .await
+        .unwrap();
+}
