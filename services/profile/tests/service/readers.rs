@@ -1,8 +1,11 @@
 //! The low-water mark as callers see it: positions, expired tails, readers that hold it.
 
+use std::path::{Path, PathBuf};
+
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::reader_service_client::ReaderServiceClient;
-use rapport_profile::error;
+use rapport_profile::{Profile, error};
+use rapport_rpc::{ClientConfig, connect_in_process, in_process};
 use rapport_store::store_contract;
 use rapport_store::testing::Engine;
 use rapport_types::SubjectId;
@@ -17,6 +20,7 @@ store_contract!(
         the_mark_never_passes_what_a_reader_verified,
         a_reader_below_the_mark_is_refused,
         readers_are_bounded_and_their_names_checked,
+        damage_is_named_to_the_caller_and_a_wrong_directory_at_the_start,
     ]
 );
 
@@ -205,4 +209,48 @@ async fn readers_are_bounded_and_their_names_checked(service: Service) {
         .register_reader(registration("r-7", 0, 0))
         .await
         .unwrap();
+}
+
+async fn damage_is_named_to_the_caller_and_a_wrong_directory_at_the_start(service: Service) {
+    let alice = service.subject("alice").await;
+    let partition = alice.partition();
+    fill(&service, alice, "a").await;
+    let home = service.stop().await;
+    let folder = home.folder.path().join("segments");
+    let elsewhere = folder.with_file_name("elsewhere");
+    let (connector, _incoming) = in_process();
+    let own = connect_in_process(&connector, &ClientConfig::new("http://in-process"));
+    let config = home.config(&["--segments", elsewhere.to_str().unwrap()]);
+    let refused = Profile::start(&config, home.clock.clone(), own).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.is_usage() && refused.to_string().contains("PROFILE_SEGMENTS"));
+    let file = first_file(&folder);
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let service = home.serve(&["--segments", folder.to_str().unwrap()]).await;
+    let request = pb::TailEventsRequest {
+        cursors: vec![pb::PartitionCursor {
+            partition,
+            after_sequence: 0,
+        }],
+        ..Default::default()
+    };
+    let tail = service.events().tail_events(request).await.unwrap();
+    let status = tail.into_inner().message().await.unwrap_err();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert_eq!(status.code(), Code::DataLoss);
+    assert!(status.message().contains(name), "{status}");
+    let resource = status.get_details_resource_info().unwrap();
+    assert!(resource.resource_name.ends_with(name), "{resource:?}");
+}
+
+/// The file with the lowest sequences below a folder.
+fn first_file(folder: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let first = entries.map(|entry| entry.unwrap().path()).min().unwrap();
+    match first.is_dir() {
+        true => first_file(&first),
+        false => first,
+    }
 }
