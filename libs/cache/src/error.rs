@@ -18,6 +18,9 @@ pub enum CacheError {
     /// A part of the call is empty, too long or malformed; the name of the part.
     #[error("{0} is not valid")]
     Invalid(&'static str),
+    /// Counters were lost and are not rebuilt yet: treat what is capped as at its cap.
+    #[error("the counters are incomplete")]
+    Incomplete,
     /// The twin in memory holds as much as it may.
     #[error("the cache is full")]
     Full,

@@ -15,11 +15,11 @@ pub mod testing;
 
 pub use connection::{Redis, RedisConfig};
 pub use counters::{
-    CAPS_MAX, COUNTERS_MAX, Cap, Counter, Counters, MemoryCounters, READ_MAX, RedisCounters,
-    Reservation,
+    CAPS_MAX, COUNTERS_MAX, Cap, Counter, Counters, MemoryCounters, READ_MAX, REBUILD_MAX,
+    RedisCounters, Reservation,
 };
 pub use error::CacheError;
 pub use states::{
     CHANGES_MAX, COMMIT_BYTES_MAX, Change, CommitError, KEY_BYTES_MAX, KEYS_MAX, MemoryStates,
-    PartitionId, PartitionSnapshot, PartitionStates, Position, RedisStates,
+    Page, PartitionId, PartitionSnapshot, PartitionStates, Position, RedisStates,
 };

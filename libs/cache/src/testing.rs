@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::{Redis, RedisConfig};
+use crate::{Counters, Redis, RedisConfig};
 
 /// How often a starting server is asked whether it is there, and how long in between.
 const PROBES_MAX: u32 = 1_000;
@@ -80,6 +80,58 @@ pub fn open(url: &str) -> Redis {
     Redis::open(&config).expect("the test's Redis URL")
 }
 
+/// Marks every partition of new counters as complete: nothing was ever counted before.
+///
+/// # Panics
+///
+/// When the cache fails.
+pub async fn complete(counters: &dyn Counters) {
+    for partition in counters.incomplete().await.expect("the counters answer") {
+        let begun = counters.begin_rebuild(partition, "new").await;
+        if begun.expect("the counters answer") {
+            let ended = counters.end_rebuild(partition, "new").await;
+            assert!(ended.expect("the counters answer"), "nobody else is at it");
+        }
+    }
+}
+
+/// A Redis for one test alone, which may empty it.
+#[derive(Debug)]
+pub struct OwnRedis(Server);
+
+impl OwnRedis {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// When none can be started.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Server::start(&[]))
+    }
+
+    /// Returns its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.0.port)
+    }
+
+    /// Deletes everything in it, as an operator's mistake does.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    pub fn flush_all(&self) {
+        let mut connection = redis::Client::open(self.url())
+            .and_then(|client| client.get_connection())
+            .expect("the server answers");
+        redis::cmd("FLUSHALL")
+            .exec(&mut connection)
+            .expect("the server obeys");
+    }
+}
+
+#[derive(Debug)]
 struct Server {
     port: u16,
     /// The shell around the server. It waits on a pipe that the kernel closes when this process

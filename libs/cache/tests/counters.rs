@@ -7,27 +7,40 @@ use rapport_cache::{
     CAPS_MAX, CacheError, Cap, Counter, Counters, MemoryCounters, READ_MAX, RedisCounters,
     Reservation, testing,
 };
-use rapport_types::UnixMillis;
+use rapport_types::{UnixMillis, partition_of};
 
 type Subject = Arc<dyn Counters>;
 
-fn on_url(url: &str) -> Subject {
-    Arc::new(RedisCounters::new(testing::open(url)))
+async fn complete(counters: impl Counters + 'static) -> Subject {
+    testing::complete(&counters).await;
+    Arc::new(counters)
+}
+
+fn on_url(url: &str) -> RedisCounters {
+    RedisCounters::new(testing::open(url))
 }
 
 macro_rules! contract {
     ([$($test:ident),+ $(,)?]) => {
         mod in_memory { $(
             #[tokio::test(flavor = "multi_thread")]
-            async fn $test() { super::$test(std::sync::Arc::new(super::MemoryCounters::default())).await }
+            async fn $test() {
+                super::$test(super::complete(super::MemoryCounters::default()).await).await
+            }
         )+ }
         mod on_redis { $(
             #[tokio::test(flavor = "multi_thread")]
-            async fn $test() { super::$test(super::on_url(&super::testing::redis_url())).await }
+            async fn $test() {
+                let counters = super::on_url(&super::testing::redis_url());
+                super::$test(super::complete(counters).await).await
+            }
         )+ }
         mod on_cluster { $(
             #[tokio::test(flavor = "multi_thread")]
-            async fn $test() { super::$test(super::on_url(&super::testing::redis_cluster_url())).await }
+            async fn $test() {
+                let counters = super::on_url(&super::testing::redis_cluster_url());
+                super::$test(super::complete(counters).await).await
+            }
         )+ }
     };
 }
@@ -42,6 +55,7 @@ contract!([
     an_ended_window_is_not_rebuilt,
     concurrent_reservations_never_pass_the_cap,
     bad_calls_are_refused,
+    a_complete_partition_cannot_be_rebuilt,
 ]);
 
 const DAY: i64 = 86_400_000;
@@ -243,6 +257,7 @@ async fn bad_calls_are_refused(counters: Subject) {
 async fn redis_keys_expire() {
     let redis = testing::open(&testing::redis_url());
     let counters = RedisCounters::new(redis);
+    testing::complete(&counters).await;
     counters
         .reserve(b"expires", NOW, &[cap("c/1", HOUR, 1)])
         .await
@@ -250,7 +265,7 @@ async fn redis_keys_expire() {
     let client = redis::Client::open(testing::redis_url()).unwrap();
     let mut link = client.get_multiplexed_async_connection().await.unwrap();
     // "expires" in hex.
-    let pattern = "test-*:n:{65787069726573}:c/1:*";
+    let pattern = "test-*:n:{p*}:65787069726573:c/1:*";
     let names: Vec<String> = redis::cmd("KEYS")
         .arg(pattern)
         .query_async(&mut link)
@@ -271,6 +286,7 @@ async fn redis_keys_expire() {
 #[tokio::test]
 async fn memory_is_bounded_by_live_windows() {
     let counters = MemoryCounters::default();
+    testing::complete(&counters).await;
     for hour in 0..50 {
         for owner in 0..1_000_u32 {
             let key = owner.to_be_bytes();
@@ -283,4 +299,88 @@ async fn memory_is_bounded_by_live_windows() {
         }
     }
     assert!(counters.len() <= 64 * 1_024, "{}", counters.len());
+}
+
+async fn a_complete_partition_cannot_be_rebuilt(counters: Subject) {
+    let partition = partition_of(ANNA);
+    assert!(counters.incomplete().await.unwrap().is_empty());
+    assert!(!counters.begin_rebuild(partition, "t").await.unwrap());
+    let day = counter("c/1", DAY);
+    assert!(
+        !counters
+            .rebuild(partition, "t", NOW, &[(day, 9)])
+            .await
+            .unwrap()
+    );
+    assert!(!counters.end_rebuild(partition, "t").await.unwrap());
+    assert_eq!(counters.read(&[day], NOW).await.unwrap(), [0]);
+    let elsewhere = (partition + 1) % 64;
+    let refused = counters.rebuild(elsewhere, "t", NOW, &[(day, 9)]).await;
+    assert!(matches!(refused, Err(CacheError::Invalid("partition"))));
+}
+
+/// What is incomplete reserves nothing and is read by nobody, until it was counted again.
+async fn incomplete_counters_count_as_at_the_cap(counters: &dyn Counters) {
+    let (partition, day) = (partition_of(ANNA), counter("c/1", DAY));
+    let caps = [cap("c/1", DAY, 3)];
+    let incomplete = |answer: Result<(), CacheError>| matches!(answer, Err(CacheError::Incomplete));
+    assert!(incomplete(
+        counters.reserve(ANNA, NOW, &caps).await.map(drop)
+    ));
+    assert!(incomplete(counters.read(&[day], NOW).await.map(drop)));
+    assert_eq!(counters.add(day, NOW, NOW, -1).await.unwrap(), 0);
+    assert!(counters.incomplete().await.unwrap().contains(&partition));
+    assert!(counters.begin_rebuild(partition, "t1").await.unwrap());
+    assert!(
+        !counters
+            .rebuild(partition, "t0", NOW, &[(day, 9)])
+            .await
+            .unwrap()
+    );
+    // Again and again is once: a rebuild that was killed half way is begun anew.
+    for _ in 0..2 {
+        assert!(
+            counters
+                .rebuild(partition, "t1", NOW, &[(day, 2)])
+                .await
+                .unwrap()
+        );
+    }
+    assert!(
+        incomplete(counters.reserve(ANNA, NOW, &caps).await.map(drop)),
+        "not ended yet"
+    );
+    assert!(!counters.end_rebuild(partition, "t0").await.unwrap());
+    assert!(counters.end_rebuild(partition, "t1").await.unwrap());
+    let reserved = counters.reserve(ANNA, NOW, &caps).await.unwrap();
+    assert_eq!(reserved, Reservation::Reserved);
+    let refused = counters.reserve(ANNA, NOW, &caps).await.unwrap();
+    assert_eq!(refused, Reservation::Refused { cap: 0, count: 3 });
+    assert_eq!(counters.incomplete().await.unwrap().len(), 63);
+}
+
+#[tokio::test]
+async fn a_new_store_is_incomplete_until_it_was_rebuilt() {
+    incomplete_counters_count_as_at_the_cap(&MemoryCounters::default()).await;
+    incomplete_counters_count_as_at_the_cap(&on_url(&testing::redis_url())).await;
+    incomplete_counters_count_as_at_the_cap(&on_url(&testing::redis_cluster_url())).await;
+}
+
+/// Counters go with their mark; a rebuild that lost both ends nothing.
+#[tokio::test]
+async fn an_emptied_redis_is_incomplete_at_once() {
+    let server = testing::OwnRedis::start();
+    let counters = on_url(&server.url());
+    incomplete_counters_count_as_at_the_cap(&counters).await;
+    server.flush_all();
+    let reserved = counters.reserve(ANNA, NOW, &[cap("c/1", DAY, 3)]).await;
+    assert!(
+        matches!(reserved, Err(CacheError::Incomplete)),
+        "{reserved:?}"
+    );
+    let partition = partition_of(ANNA);
+    assert!(counters.begin_rebuild(partition, "t2").await.unwrap());
+    server.flush_all();
+    assert!(!counters.end_rebuild(partition, "t2").await.unwrap());
+    incomplete_counters_count_as_at_the_cap(&counters).await;
 }

@@ -42,6 +42,8 @@ contract!([
     concurrent_owners_lose_nothing,
     partitions_projections_and_versions_are_apart,
     a_cleared_partition_starts_again,
+    a_reset_partition_is_empty_and_still_owned,
+    pages_have_every_key,
     bad_calls_are_refused,
 ]);
 
@@ -305,6 +307,43 @@ async fn a_cleared_partition_starts_again(states: Subject) {
         matches!(lost, CommitError::OffsetMismatch { actual: 0 }),
         "{lost:?}"
     );
+}
+
+async fn a_reset_partition_is_empty_and_still_owned(states: Subject) {
+    states
+        .commit(P17, 5, 0, 10, &[set("anna", b"1")])
+        .await
+        .unwrap();
+    let zombie = states.reset(P17, 4).await.unwrap_err();
+    assert!(
+        matches!(zombie, CommitError::Fenced { current: 5 }),
+        "{zombie:?}"
+    );
+    states.reset(P17, 6).await.unwrap();
+    let empty = Position {
+        epoch: 6,
+        offset: 0,
+    };
+    assert_eq!(states.position(P17).await.unwrap(), empty);
+    assert_eq!(get(&states, P17, "anna").await, None);
+    let zombie = states.commit(P17, 5, 0, 10, &[]).await.unwrap_err();
+    assert!(
+        matches!(zombie, CommitError::Fenced { current: 6 }),
+        "{zombie:?}"
+    );
+}
+
+async fn pages_have_every_key(states: Subject) {
+    let many: Vec<Change> = (0..3_000).map(|n| set(&format!("k{n:04}"), b"v")).collect();
+    states.commit(P17, 1, 0, 10, &many).await.unwrap();
+    let (mut found, mut from) = (std::collections::BTreeSet::new(), Some(0));
+    while let Some(begin) = from {
+        let page = states.page(P17, begin).await.unwrap();
+        found.extend(page.values);
+        from = page.next;
+    }
+    let expected = many.into_iter().map(|(key, value)| (key, value.unwrap()));
+    assert_eq!(found, expected.collect());
 }
 
 async fn bad_calls_are_refused(states: Subject) {

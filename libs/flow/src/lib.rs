@@ -10,18 +10,20 @@ mod outbox;
 mod people;
 mod projection;
 mod tail;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use experiments::{Arms, Experiments};
 pub use outbox::{
-    DecisionDraft, DrainError, Outbox, OutboxConfig, OutboxEvent, OutboxFull, any_of,
+    DecisionDraft, Delivery, DrainError, Outbox, OutboxConfig, OutboxEvent, OutboxFull, any_of,
 };
 pub use people::{
     Consent, ControlChange, ControlError, Members, People, PersonView, STALE_AFTER, Snapshot,
 };
 pub use projection::{
     CacheStates, DecodeError, KEYS_MAX, PartitionChange, Progress, Projection, ProjectionRunner,
-    RunError, RunnerConfig, Running, SqlStates, StateChange, StateError, StateStore, States,
-    TABLES_POSTGRES, TABLES_SQLITE, replay,
+    RunError, RunnerConfig, Running, Snapshots, SqlStates, StateChange, StateError, StatePage,
+    StateStore, States, TABLES_POSTGRES, TABLES_SQLITE, WrittenSnapshot, replay,
 };
 pub use tail::{LogReader, TailError, TailOptions, Tailed};
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Channel;
 use numbering::Numbering;
+pub use send::Delivery;
 
 /// Experiment arms in one decision's header; the contract's limit.
 pub(crate) const ARMS_MAX: usize = 20;
@@ -59,6 +60,24 @@ pub struct OutboxEvent {
     pub payload: Any,
     /// Its `<Type>Personal` message, which the log seals.
     pub personal: Option<Any>,
+}
+
+impl OutboxEvent {
+    /// Returns the event as the log takes it, in the trace of whoever calls this.
+    #[must_use]
+    pub fn into_new_event(self) -> NewEvent {
+        NewEvent {
+            event_id: self.event_id,
+            subject_id: self.subject.map(SubjectId::to_vec).unwrap_or_default(),
+            identifier: None,
+            occurred_at_ms: self.occurred_at.0,
+            payload: Some(self.payload),
+            personal: self.personal,
+            schema_version: 1,
+            // Read here, in the call that publishes: the task that sends serves none.
+            trace_context: crate::origin::current(),
+        }
+    }
 }
 
 /// What a decision's header says beside its id and number.
@@ -235,16 +254,6 @@ impl Outbox {
     fn enqueue(&self, slot: mpsc::Permit<'_, NewEvent>, event: OutboxEvent) {
         // Counted before it can be sent, or the count could pass below zero.
         self.0.waiting.send_modify(|waiting| *waiting += 1);
-        slot.send(NewEvent {
-            event_id: event.event_id,
-            subject_id: event.subject.map(SubjectId::to_vec).unwrap_or_default(),
-            identifier: None,
-            occurred_at_ms: event.occurred_at.0,
-            payload: Some(event.payload),
-            personal: event.personal,
-            schema_version: 1,
-            // Read here, in the call that publishes: the task that sends serves none.
-            trace_context: crate::origin::current(),
-        });
+        slot.send(event.into_new_event());
     }
 }

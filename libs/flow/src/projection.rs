@@ -8,10 +8,12 @@ mod progress;
 mod read;
 mod replay;
 mod runner;
+mod snapshot;
 mod sql;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod worker;
 
 use async_trait::async_trait;
@@ -26,6 +28,7 @@ pub use progress::Progress;
 pub use read::States;
 pub use replay::replay;
 pub use runner::{ProjectionRunner, RunError, RunnerConfig, Running};
+pub use snapshot::{Snapshots, WrittenSnapshot};
 pub use sql::{SqlStates, TABLES_POSTGRES, TABLES_SQLITE};
 
 /// Stored bytes that are no state: they were written by another version under the same number.
@@ -170,6 +173,35 @@ pub trait StateStore: std::fmt::Debug + Send + Sync + 'static {
     /// Writes changes and offsets of some partitions: per partition all or nothing, and nothing
     /// unless `lease` is still the one and the partition's offset is as expected.
     async fn commit(&self, lease: &Lease, changes: &[PartitionChange]) -> Result<(), StateError>;
+
+    /// Returns how far partitions are, in the order asked for, 0 for what is not there. Needs no
+    /// lease: for those who read, and to notice a loss.
+    async fn offsets(&self, partitions: &[u32]) -> Result<Vec<u64>, StateError>;
+
+    /// Returns some states, in no order, after what an earlier page named; `None` begins. What is
+    /// written meanwhile may be on a page or not; a key that is there all along is on at least one.
+    async fn page(&self, partition: u32, from: Option<&[u8]>) -> Result<StatePage, StateError>;
+
+    /// Empties a partition: no state, offset 0. Nothing unless `lease` is still the one.
+    async fn reset(&self, lease: &Lease, partition: u32) -> Result<(), StateError>;
+
+    /// Deletes every state and offset of this version and returns how many states went, as far as
+    /// that is known: after a newer one was swapped in, and nobody reads this one.
+    async fn drop_all(&self) -> Result<u64, StateError>;
+
+    /// Returns whether the store may lose everything by itself, as a cache does.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+}
+
+/// Some of the states of a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatePage {
+    /// Keys with their encoded states.
+    pub states: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the next page begins after; `None` at the end.
+    pub next: Option<Vec<u8>>,
 }
 
 /// Keys in one [`StateStore::load`].

@@ -11,7 +11,7 @@ use rapport_api::event::v1::{AdDecided, DecisionCheckpoint, DecisionHeader, Even
 use rapport_flow::{DecisionDraft, Outbox, OutboxConfig, OutboxEvent, OutboxFull, any_of};
 use rapport_math::Rng;
 use rapport_types::{ManualClock, SubjectId, UnixMillis};
-use support::Log;
+use support::serve;
 
 const AD: &str = "rapport.event.v1.AdDecided";
 const CHECKPOINT: &str = "type.googleapis.com/rapport.event.v1.DecisionCheckpoint";
@@ -63,7 +63,7 @@ fn last_checkpoint(events: &[EventRecord]) -> Option<DecisionCheckpoint> {
 
 #[tokio::test]
 async fn a_flaky_log_gets_every_decision_once_and_the_last_number() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.fail_collects(2, 2);
     let outbox = Outbox::spawn(channel, config(10_000));
     for n in 0..2_500u32 {
@@ -96,7 +96,7 @@ async fn a_flaky_log_gets_every_decision_once_and_the_last_number() {
 
 #[tokio::test]
 async fn a_full_outbox_refuses_without_using_a_number() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.fail_collects(usize::MAX, 0);
     let outbox = Outbox::spawn(channel, config(3));
     decide(&outbox, 0).unwrap();
@@ -124,7 +124,7 @@ async fn a_full_outbox_refuses_without_using_a_number() {
 
 #[tokio::test]
 async fn one_malformed_event_does_not_hold_up_the_others() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.call_malformed("bad");
     let outbox = Outbox::spawn(channel, config(100));
     for event_id in ["a", "b", "bad", "c", "d"] {

@@ -10,7 +10,7 @@ use rapport_api::profile::v1::{GetControlSnapshotResponse, SubjectConsent};
 use rapport_api::r#type::v1::{ConsentState, Purpose as WirePurpose};
 use rapport_flow::{Consent, ControlChange, People};
 use rapport_types::{Purpose, SubjectId};
-use support::Log;
+use support::serve;
 use tokio_util::sync::CancellationToken;
 
 const A: SubjectId = SubjectId::new([1; 16]);
@@ -39,7 +39,7 @@ fn granted(subject: SubjectId) -> SubjectConsent {
 
 #[tokio::test]
 async fn a_revocation_bites_as_soon_as_it_is_tailed() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.control("consent_changed", &consent(&[A], ConsentState::Granted));
     let people = People::follow(channel, CancellationToken::new());
     people.wait_ready().await;
@@ -55,7 +55,7 @@ async fn a_revocation_bites_as_soon_as_it_is_tailed() {
 
 #[tokio::test]
 async fn the_view_starts_from_the_snapshot_and_goes_on_behind_it() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     // In the log, but before the snapshot: must not be applied again.
     log.control("consent_changed", &consent(&[A], ConsentState::Revoked));
     log.control("consent_changed", &consent(&[B], ConsentState::Revoked));
@@ -116,7 +116,7 @@ async fn the_view_starts_from_the_snapshot_and_goes_on_behind_it() {
 
 #[tokio::test]
 async fn an_incomplete_snapshot_is_never_shown() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.set_snapshot(vec![GetControlSnapshotResponse {
         consents: vec![granted(A)],
         ..Default::default()
@@ -137,7 +137,7 @@ async fn an_incomplete_snapshot_is_never_shown() {
 
 #[tokio::test]
 async fn an_expired_or_malformed_control_log_means_a_new_snapshot() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     log.control("consent_changed", &consent(&[A], ConsentState::Revoked));
     let people = People::follow(channel, CancellationToken::new());
     people.wait_ready().await;

@@ -6,10 +6,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
-use rapport_api::event::v1::SubjectsErased;
 use rapport_api::profile::v1::GetControlSnapshotResponse;
 use rapport_cache::MemoryStates;
+use rapport_flow::testing::erasure_of;
 use rapport_flow::{
     CacheStates, Channel, People, ProjectionRunner, RunError, RunnerConfig, Running, Snapshot,
     SqlStates, StateStore,
@@ -18,8 +17,8 @@ use rapport_math::Rng;
 use rapport_store::Db;
 use rapport_store::testing::Engine;
 use rapport_types::{ManualClock, SubjectId, SystemClock, UnixMillis};
-use support::Log;
 use support::projected::{Crash, CrashingStore, Digest, open, read_all, truth};
+use support::{Log, serve};
 use tokio_util::sync::CancellationToken;
 
 const SUBJECTS: u64 = 40;
@@ -35,7 +34,7 @@ fn append(log: &Log, rng: &mut Rng, events: usize) {
         } else {
             "search"
         };
-        log.append_of(subject(rng.below(SUBJECTS)), kind, b"");
+        log.touch(subject(rng.below(SUBJECTS)), kind);
     }
 }
 
@@ -84,7 +83,7 @@ async fn read_to_end(running: &Running<Digest<1>>, log: &Log) {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory_crashes_at_random_points_lose_and_repeat_nothing() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let (log, channel) = Log::serve().await;
+        let (log, channel) = serve().await;
         let (_test, db) = open(engine).await;
         let mut rng = Rng::seeded(11);
         for _crash in 0..10 {
@@ -115,7 +114,7 @@ async fn in_memory_crashes_at_random_points_lose_and_repeat_nothing() {
 /// Lets the process die in its `at`th write, starts it again, and returns whether the states equal
 /// a serial replay.
 async fn survives(crash: Crash, at: usize, store: Arc<dyn StateStore>, db: &Db) -> bool {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     append(&log, &mut Rng::seeded(at as u64), 200);
     let crashing = CrashingStore::new(store.clone(), crash, at);
     let running = start_stored(crashing.clone(), db, &channel, config(false)).await;
@@ -174,7 +173,7 @@ async fn state_and_offset_in_two_writes_would_repeat_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_of_partitions_together_cover_all() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     append(&log, &mut Rng::seeded(3), 300);
     let (_test, db) = open(Engine::Sqlite).await;
     let store = Arc::new(SqlStates::new::<Digest<1>>(db.clone()));
@@ -190,7 +189,7 @@ async fn groups_of_partitions_together_cover_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_event_can_be_read_and_a_clean_stop_writes_everything() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
     let slow = RunnerConfig {
         flush_after: Duration::from_secs(3_600),
@@ -199,7 +198,7 @@ async fn a_live_event_can_be_read_and_a_clean_stop_writes_everything() {
     let runner = ProjectionRunner::in_memory(Digest::<1>, db.clone(), channel, slow);
     let stop = CancellationToken::new();
     let running = runner.start(stop.clone()).await.unwrap();
-    let sequence = log.append_of(subject(1), "view_item", b"");
+    let (_, sequence) = log.touch(subject(1), "view_item");
     running
         .progress()
         .wait_for(subject(1).partition(), sequence)
@@ -223,7 +222,7 @@ async fn a_live_event_can_be_read_and_a_clean_stop_writes_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_in_memory_refuses_to_start_while_the_first_lives() {
-    let (_log, channel) = Log::serve().await;
+    let (_log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
     let clock = Arc::new(SystemClock);
     let runner = |owner: &str| {
@@ -240,7 +239,7 @@ async fn a_second_process_in_memory_refuses_to_start_while_the_first_lives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_owners_lease_runs_out_and_a_zombie_stops() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
     let clock = Arc::new(ManualClock::at(UnixMillis(1)));
     let runner = |owner: &str| {
@@ -264,7 +263,7 @@ async fn a_dead_owners_lease_runs_out_and_a_zombie_stops() {
         .start(CancellationToken::new())
         .await
         .unwrap();
-    let sequence = log.append_of(subject(1), "view_item", b"");
+    let (_, sequence) = log.touch(subject(1), "view_item");
     assert!(matches!(
         zombie.stopped().await,
         Err(RunError::TakenOver("digest"))
@@ -276,24 +275,15 @@ async fn a_dead_owners_lease_runs_out_and_a_zombie_stops() {
     assert_eq!(owner.states().get(subject(1)).await.unwrap().0, 1);
 }
 
-fn erased(subjects: &[SubjectId]) -> SubjectsErased {
-    let subject_ids = subjects.iter().map(|subject| subject.to_vec()).collect();
-    SubjectsErased {
-        subject_ids,
-        ..SubjectsErased::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasures_copy_drops_the_state_in_memory_and_on_disk() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
-    log.append_of(subject(1), "view_item", b"");
-    log.append_of(subject(2), "view_item", b"");
+    log.touch(subject(1), "view_item");
+    log.touch(subject(2), "view_item");
     let running = start_in_memory(&db, &channel).await;
     read_to_end(&running, &log).await;
-    let payload = erased(&[subject(1)]).encode_to_vec();
-    log.append_of(subject(1), "subjects_erased", &payload);
+    log.did(subject(1), "subjects_erased", 0, &erasure_of(&[subject(1)]));
     read_to_end(&running, &log).await;
     assert_eq!(running.states().get(subject(1)).await.unwrap().0, 0);
     running.abort();
@@ -305,9 +295,9 @@ async fn an_erasures_copy_drops_the_state_in_memory_and_on_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saved_state_of_an_erased_subject_is_not_loaded() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
-    log.append_of(subject(1), "view_item", b"");
+    log.touch(subject(1), "view_item");
     let stop = CancellationToken::new();
     let runner =
         ProjectionRunner::in_memory(Digest::<1>, db.clone(), channel.clone(), config(true));

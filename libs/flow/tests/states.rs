@@ -6,8 +6,10 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rapport_cache::{MemoryStates, RedisStates, testing};
-use rapport_flow::{CacheStates, PartitionChange, SqlStates, StateChange, StateError, StateStore};
+use rapport_cache::{MemoryStates, PartitionStates, RedisStates, testing};
+use rapport_flow::{
+    CacheStates, PartitionChange, SqlStates, StateChange, StateError, StatePage, StateStore,
+};
 use rapport_store::Db;
 use rapport_store::testing::{Engine, TestDb};
 use support::projected::{Digest, open, take_lease};
@@ -16,6 +18,8 @@ type D = Digest<1>;
 
 struct Fixture {
     store: Arc<dyn StateStore>,
+    /// The same for the next version.
+    newer: Arc<dyn StateStore>,
     db: Db,
     _test: TestDb,
 }
@@ -24,6 +28,7 @@ async fn in_sql(engine: Engine) -> Fixture {
     let (test, db) = open(engine).await;
     Fixture {
         store: Arc::new(SqlStates::new::<D>(db.clone())),
+        newer: Arc::new(SqlStates::new::<Digest<2>>(db.clone())),
         db,
         _test: test,
     }
@@ -31,17 +36,17 @@ async fn in_sql(engine: Engine) -> Fixture {
 
 async fn in_redis() -> Fixture {
     let redis = testing::open(&testing::redis_url());
-    let store = Arc::new(CacheStates::new::<D>(Arc::new(RedisStates::new(redis))));
-    Fixture {
-        store,
-        ..in_sql(Engine::Sqlite).await
-    }
+    in_cache(Arc::new(RedisStates::new(redis))).await
 }
 
 async fn in_memory() -> Fixture {
-    let store = Arc::new(CacheStates::new::<D>(Arc::new(MemoryStates::default())));
+    in_cache(Arc::new(MemoryStates::default())).await
+}
+
+async fn in_cache(states: Arc<dyn PartitionStates>) -> Fixture {
     Fixture {
-        store,
+        store: Arc::new(CacheStates::new::<D>(states.clone())),
+        newer: Arc::new(CacheStates::new::<Digest<2>>(states)),
         ..in_sql(Engine::Sqlite).await
     }
 }
@@ -64,6 +69,9 @@ contract!(
     an_unexpected_offset_writes_nothing,
     an_older_lease_is_fenced,
     partitions_are_apart,
+    a_reset_partition_is_empty_and_still_owned,
+    pages_have_every_state_and_offsets_need_no_lease,
+    a_dropped_version_is_gone_and_the_other_stays,
 );
 
 fn change(
@@ -168,6 +176,68 @@ async fn partitions_are_apart(fixture: Fixture) {
     store.commit(&lease, &changes).await.unwrap();
     assert_eq!(load(store, 0, &["a"]).await, [Some("0".to_owned())]);
     assert_eq!(load(store, 63, &["a"]).await, [Some("63".to_owned())]);
+}
+
+async fn a_reset_partition_is_empty_and_still_owned(fixture: Fixture) {
+    let (store, zombie) = (&*fixture.store, take_lease(&fixture.db).await);
+    store.claim(&zombie, &[7, 8]).await.unwrap();
+    let owner = take_lease(&fixture.db).await;
+    store.claim(&owner, &[7, 8]).await.unwrap();
+    let written = [
+        change(7, 0, 5, &[("a", Some("1"))]),
+        change(8, 0, 5, &[("a", Some("1"))]),
+    ];
+    store.commit(&owner, &written).await.unwrap();
+    let refused = store.reset(&zombie, 7).await;
+    assert!(matches!(refused, Err(StateError::Fenced)), "{refused:?}");
+    store.reset(&owner, 7).await.unwrap();
+    assert_eq!(store.offsets(&[7, 8]).await.unwrap(), [0, 5]);
+    assert_eq!(load(store, 7, &["a"]).await, [None]);
+    assert_eq!(load(store, 8, &["a"]).await, [Some("1".to_owned())]);
+    store
+        .commit(&owner, &[change(7, 0, 9, &[("b", Some("2"))])])
+        .await
+        .unwrap();
+    assert_eq!(store.offsets(&[7]).await.unwrap(), [9]);
+}
+
+async fn pages_have_every_state_and_offsets_need_no_lease(fixture: Fixture) {
+    let (store, lease) = (&*fixture.store, take_lease(&fixture.db).await);
+    assert_eq!(store.offsets(&[9, 7]).await.unwrap(), [0, 0]);
+    assert_eq!(store.page(7, None).await.unwrap(), StatePage::default());
+    store.claim(&lease, &[7]).await.unwrap();
+    let keys: Vec<String> = (0..2_500).map(|n| format!("k{n:04}")).collect();
+    let states: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("v"))).collect();
+    let written = [change(7, 0, 5, &states)];
+    store.commit(&lease, &written).await.unwrap();
+    let (mut found, mut from) = (std::collections::BTreeSet::new(), None);
+    loop {
+        let page = store.page(7, from.as_deref()).await.unwrap();
+        found.extend(page.states.into_iter().map(|(key, _)| key));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, keys.into_iter().map(String::into_bytes).collect());
+    assert_eq!(store.offsets(&[9, 7]).await.unwrap(), [0, 5]);
+}
+
+async fn a_dropped_version_is_gone_and_the_other_stays(fixture: Fixture) {
+    let (store, lease) = (&*fixture.store, take_lease(&fixture.db).await);
+    store.claim(&lease, &[7]).await.unwrap();
+    let written = [change(7, 0, 5, &[("a", Some("1"))])];
+    store.commit(&lease, &written).await.unwrap();
+    let newer = &*fixture.newer;
+    newer.claim(&lease, &[7]).await.unwrap();
+    newer.commit(&lease, &written).await.unwrap();
+    for _again in 0..2 {
+        store.drop_all().await.unwrap();
+        assert_eq!(store.offsets(&[7]).await.unwrap(), [0]);
+        assert_eq!(load(store, 7, &["a"]).await, [None]);
+    }
+    assert_eq!(newer.offsets(&[7]).await.unwrap(), [5]);
+    assert_eq!(load(newer, 7, &["a"]).await, [Some("1".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

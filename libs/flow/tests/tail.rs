@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rapport_flow::{Channel, LogReader, TailError, TailOptions};
 use rapport_math::Rng;
-use support::Log;
+use support::{Log, serve};
 
 fn options(cursors: &[(u32, u64)], types: &[&str], follow: bool) -> TailOptions {
     TailOptions {
@@ -54,7 +54,7 @@ fn assert_each_once_in_order(read: &[(u32, u64)], counts: &BTreeMap<u32, u64>) {
 
 #[tokio::test]
 async fn cuts_at_random_points_lose_and_repeat_nothing() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     let mut rng = Rng::seeded(7);
     let mut reader = LogReader::spawn(channel, options(&[(1, 0), (2, 0)], &[], true));
     let mut all = Vec::new();
@@ -75,7 +75,7 @@ async fn cuts_at_random_points_lose_and_repeat_nothing() {
 
 #[tokio::test]
 async fn a_skipped_event_is_noticed_and_read_again() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     append(&log, 5, "view_item", 20);
     log.skip_one();
     let mut reader = LogReader::spawn(channel, options(&[(5, 0)], &[], true));
@@ -85,7 +85,7 @@ async fn a_skipped_event_is_noticed_and_read_again() {
 
 #[tokio::test]
 async fn an_expired_sequence_is_the_consumers_to_handle() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     append(&log, 5, "view_item", 20);
     log.expire(10);
     let mut reader = LogReader::spawn(channel, options(&[(5, 3)], &[], true));
@@ -95,7 +95,7 @@ async fn an_expired_sequence_is_the_consumers_to_handle() {
 
 #[tokio::test]
 async fn a_filter_moves_past_what_it_leaves_out_and_the_end_ends() {
-    let (log, channel) = Log::serve().await;
+    let (log, channel) = serve().await;
     append(&log, 5, "view_item", 10);
     append(&log, 5, "purchase", 3);
     let mut reader = LogReader::spawn(channel, options(&[(5, 0)], &["purchase"], false));
@@ -121,7 +121,7 @@ async fn a_log_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test]
 async fn a_reader_of_nothing_is_refused() {
-    let (_log, channel) = Log::serve().await;
+    let (_log, channel) = serve().await;
     let mut reader = LogReader::spawn(channel, options(&[], &[], true));
     assert!(matches!(reader.next().await, Err(TailError::Invalid)));
 }

@@ -1,14 +1,15 @@
 //! The twin in memory: the same promises for one process, nothing to install.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
-use rapport_types::UnixMillis;
+use rapport_types::{PARTITIONS, UnixMillis, partition_of};
 
 use super::{
-    COUNTERS_MAX, Cap, Counter, Counters, Reservation, check, checked, checked_read, window,
+    COUNTERS_MAX, Cap, Counter, Counters, Reservation, check, checked, checked_read,
+    checked_rebuild, window,
 };
 use crate::CacheError;
 
@@ -22,6 +23,15 @@ const SHARD_COUNTERS_MAX: usize = COUNTERS_MAX / SHARDS;
 pub struct MemoryCounters {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
+    /// Read while counting, so that no partition becomes complete in the middle of a rebuild's write.
+    marks: RwLock<Marks>,
+}
+
+#[derive(Debug, Default)]
+struct Marks {
+    complete: HashSet<u32>,
+    /// Who rebuilds which partition.
+    tokens: HashMap<u32, String>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +54,7 @@ impl Default for MemoryCounters {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
+            marks: RwLock::default(),
         }
     }
 }
@@ -68,12 +79,29 @@ impl MemoryCounters {
         self.len() == 0
     }
 
+    fn marks(&self) -> RwLockReadGuard<'_, Marks> {
+        self.marks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marks_mut(&self) -> RwLockWriteGuard<'_, Marks> {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         let index = self.hasher.hash_one(key) as usize % SHARDS;
         // Nothing panics half way through a change, so a poisoned shard is still whole.
         self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Marks {
+    fn check(&self, key: &[u8]) -> Result<(), CacheError> {
+        match self.complete.contains(&partition_of(key)) {
+            true => Ok(()),
+            false => Err(CacheError::Incomplete),
+        }
     }
 }
 
@@ -130,6 +158,11 @@ impl Counters for MemoryCounters {
         caps: &[Cap<'_>],
     ) -> Result<Reservation, CacheError> {
         let counters = checked(key, caps)?;
+        if counters.is_empty() {
+            return Ok(Reservation::Reserved);
+        }
+        let marks = self.marks();
+        marks.check(key)?;
         let mut shard = self.shard(key);
         let here: Vec<u32> = counters
             .iter()
@@ -159,6 +192,10 @@ impl Counters for MemoryCounters {
         if window(counter.window_ms, at).number != window(counter.window_ms, now).number {
             return Ok(0);
         }
+        let marks = self.marks();
+        if marks.check(counter.key).is_err() {
+            return Ok(0);
+        }
         let mut shard = self.shard(counter.key);
         let count = shard.get(&counter, at).saturating_add_signed(delta);
         shard.reserve(1, now)?;
@@ -172,9 +209,59 @@ impl Counters for MemoryCounters {
         now: UnixMillis,
     ) -> Result<Vec<u32>, CacheError> {
         checked_read(counters)?;
+        let marks = self.marks();
+        for counter in counters {
+            marks.check(counter.key)?;
+        }
         Ok(counters
             .iter()
             .map(|counter| self.shard(counter.key).get(counter, now))
             .collect())
+    }
+
+    async fn incomplete(&self) -> Result<Vec<u32>, CacheError> {
+        let marks = self.marks();
+        let absent = |partition: &u32| !marks.complete.contains(partition);
+        Ok((0..PARTITIONS).filter(absent).collect())
+    }
+
+    async fn begin_rebuild(&self, partition: u32, token: &str) -> Result<bool, CacheError> {
+        let mut marks = self.marks_mut();
+        if marks.complete.contains(&partition) {
+            return Ok(false);
+        }
+        // One process, which dies with its counters: the latest rebuild is the one.
+        marks.tokens.insert(partition, token.to_owned());
+        Ok(true)
+    }
+
+    async fn rebuild(
+        &self,
+        partition: u32,
+        token: &str,
+        now: UnixMillis,
+        counts: &[(Counter<'_>, u32)],
+    ) -> Result<bool, CacheError> {
+        checked_rebuild(partition, counts)?;
+        let marks = self.marks_mut();
+        if marks.tokens.get(&partition).map(String::as_str) != Some(token) {
+            return Ok(false);
+        }
+        for (counter, count) in counts {
+            let mut shard = self.shard(counter.key);
+            shard.reserve(1, now)?;
+            shard.set(counter, now, *count);
+        }
+        Ok(true)
+    }
+
+    async fn end_rebuild(&self, partition: u32, token: &str) -> Result<bool, CacheError> {
+        let mut marks = self.marks_mut();
+        if marks.tokens.get(&partition).map(String::as_str) != Some(token) {
+            return Ok(false);
+        }
+        marks.tokens.remove(&partition);
+        marks.complete.insert(partition);
+        Ok(true)
     }
 }

@@ -4,7 +4,7 @@ mod memory;
 mod redis;
 
 use async_trait::async_trait;
-use rapport_types::UnixMillis;
+use rapport_types::{UnixMillis, partition_of};
 
 pub use self::memory::MemoryCounters;
 pub use self::redis::RedisCounters;
@@ -16,6 +16,10 @@ pub const CAPS_MAX: usize = 32;
 pub const READ_MAX: usize = 1_000;
 /// Most counters that the twin in memory holds.
 pub const COUNTERS_MAX: usize = 4_000_000;
+/// Most counters in one [`Counters::rebuild`].
+pub const REBUILD_MAX: usize = 500;
+/// How long a rebuild that says nothing keeps others from beginning one.
+const REBUILD_TTL_MS: i64 = 30_000;
 /// Longest key or counter name, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -62,8 +66,11 @@ pub enum Reservation {
 
 /// Counters that reserve atomically under several caps.
 ///
-/// They are fast copies: a lost one starts again at zero, and whoever rebuilds counters from the
-/// log treats what is capped as at its cap meanwhile.
+/// They are fast copies, and their store may lose them all. So each of the 64 partitions of keys
+/// carries a mark that it is complete, kept beside the counters and lost with them: without it
+/// nothing is reserved or read ([`CacheError::Incomplete`]), and what is capped counts as at its cap.
+/// Who knows the truth then counts again: [`Counters::begin_rebuild`], [`Counters::rebuild`] as often
+/// as it takes, [`Counters::end_rebuild`]. A new store is incomplete.
 #[async_trait]
 pub trait Counters: Send + Sync + std::fmt::Debug {
     /// Adds one to the counter of every cap, or, if that would pass one of them, to none.
@@ -71,7 +78,7 @@ pub trait Counters: Send + Sync + std::fmt::Debug {
     /// # Errors
     ///
     /// [`CacheError::Unavailable`]: the reservation may or may not have happened; treat it as
-    /// refused. [`CacheError::Invalid`] for more than [`CAPS_MAX`] caps or a bad name or window.
+    /// refused. [`CacheError::Incomplete`]. [`CacheError::Invalid`] for more than [`CAPS_MAX`] caps or a bad name or window.
     async fn reserve(
         &self,
         key: &[u8],
@@ -79,9 +86,9 @@ pub trait Counters: Send + Sync + std::fmt::Debug {
         caps: &[Cap<'_>],
     ) -> Result<Reservation, CacheError>;
 
-    /// Adds `delta` to the counter's window at `at` and returns the new count, never below 0:
-    /// gives a reservation back, or rebuilds from the log. A window that has ended is left alone
-    /// and counts 0; `now` says which have.
+    /// Adds `delta` to the counter's window at `at` and returns the new count, never below 0: gives a
+    /// reservation back. A window that has ended, and one that is incomplete, is left alone and
+    /// counts 0; `now` says which have ended.
     ///
     /// # Errors
     ///
@@ -98,9 +105,47 @@ pub trait Counters: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`CacheError::Unavailable`]; [`CacheError::Invalid`] for more than [`READ_MAX`] counters.
+    /// [`CacheError::Unavailable`]; [`CacheError::Incomplete`] when any of them is;
+    /// [`CacheError::Invalid`] for more than [`READ_MAX`] counters.
     async fn read(&self, counters: &[Counter<'_>], now: UnixMillis)
     -> Result<Vec<u32>, CacheError>;
+
+    /// Returns the partitions of keys that are incomplete, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unavailable`].
+    async fn incomplete(&self) -> Result<Vec<u32>, CacheError>;
+
+    /// Begins to rebuild an incomplete partition under a token that nobody used before. Returns
+    /// whether: not while it is complete, nor while somebody else is at it.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unavailable`].
+    async fn begin_rebuild(&self, partition: u32, token: &str) -> Result<bool, CacheError>;
+
+    /// Sets counts of the partition's present windows. Returns whether the rebuild is still this
+    /// token's; nothing is set otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unavailable`]; [`CacheError::Invalid`] for more than [`REBUILD_MAX`] counts or
+    /// a key of another partition.
+    async fn rebuild(
+        &self,
+        partition: u32,
+        token: &str,
+        now: UnixMillis,
+        counts: &[(Counter<'_>, u32)],
+    ) -> Result<bool, CacheError>;
+
+    /// Marks the partition as complete, if the rebuild is still this token's. Returns whether.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unavailable`].
+    async fn end_rebuild(&self, partition: u32, token: &str) -> Result<bool, CacheError>;
 }
 
 /// A counter's window at an instant.
@@ -157,4 +202,17 @@ fn checked_read(counters: &[Counter<'_>]) -> Result<(), CacheError> {
         return Err(CacheError::Invalid("counters"));
     }
     counters.iter().try_for_each(check)
+}
+
+fn checked_rebuild(partition: u32, counts: &[(Counter<'_>, u32)]) -> Result<(), CacheError> {
+    if counts.len() > REBUILD_MAX {
+        return Err(CacheError::Invalid("counts"));
+    }
+    for (counter, _count) in counts {
+        check(counter)?;
+        if partition_of(counter.key) != partition {
+            return Err(CacheError::Invalid("partition"));
+        }
+    }
+    Ok(())
 }

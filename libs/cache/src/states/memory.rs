@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use async_trait::async_trait;
 
 use super::{
-    Change, CommitError, PartitionId, PartitionStates, Position, check_commit, check_id, check_keys,
+    Change, CommitError, Page, PartitionId, PartitionStates, Position, check_commit, check_id,
+    check_keys,
 };
 use crate::CacheError;
 
@@ -162,6 +163,34 @@ impl PartitionStates for MemoryStates {
         held.position = Position {
             epoch,
             offset: new_offset,
+        };
+        Ok(())
+    }
+
+    /// One page: the twin is as large as its process holds anyway.
+    async fn page(&self, id: PartitionId<'_>, _from: u64) -> Result<Page, CacheError> {
+        let partition = self.partition(id)?;
+        let held = lock(&partition);
+        let values = held.values.iter();
+        Ok(Page {
+            values: values
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            next: None,
+        })
+    }
+
+    async fn reset(&self, id: PartitionId<'_>, epoch: i64) -> Result<(), CommitError> {
+        let partition = self.partition(id)?;
+        let mut held = lock(&partition);
+        if held.position.epoch > epoch {
+            return Err(CommitError::Fenced {
+                current: held.position.epoch,
+            });
+        }
+        *held = Held {
+            position: Position { epoch, offset: 0 },
+            values: HashMap::new(),
         };
         Ok(())
     }

@@ -43,6 +43,15 @@ pub struct Position {
 /// A key and its new value; `None` deletes it.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// A part of a partition's keys and values, in no order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Keys with their values. A key that is there all along is on at least one page.
+    pub values: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<u64>,
+}
+
 /// Why a partition was not claimed or moved. In every case the state is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -114,8 +123,23 @@ pub trait PartitionStates: Send + Sync + std::fmt::Debug {
         changes: &[Change],
     ) -> Result<(), CommitError>;
 
-    /// Forgets a partition's state, offset and epoch: an old version after the swap, or a rebuild
-    /// from nothing. Only its owner may.
+    /// Returns one page of a partition; 0 begins. What changes meanwhile may be on it or not: whoever
+    /// needs one moment's state notes the changes beside.
+    ///
+    /// # Errors
+    ///
+    /// When the cache fails.
+    async fn page(&self, id: PartitionId<'_>, from: u64) -> Result<Page, CacheError>;
+
+    /// Empties a partition that `epoch` owns: no state, offset 0, still claimed. Before a restore,
+    /// which must not mix with what an interrupted one left.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Fenced`], [`CommitError::Cache`].
+    async fn reset(&self, id: PartitionId<'_>, epoch: i64) -> Result<(), CommitError>;
+
+    /// Forgets a partition's state, offset and epoch: an old version after the swap.
     ///
     /// # Errors
     ///

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use redis::Script;
 
 use super::{
-    Change, CommitError, PartitionId, PartitionStates, Position, check_commit, check_id, check_keys,
+    Change, CommitError, Page, PartitionId, PartitionStates, Position, check_commit, check_id,
+    check_keys,
 };
 use crate::{CacheError, Redis};
 
@@ -14,6 +15,9 @@ use crate::{CacheError, Redis};
 // all three, because a failover, an eviction or an expiry takes a key whole.
 const EPOCH: &str = "e";
 const OFFSET: &str = "o";
+
+/// Fields that Redis looks at for one page.
+const PAGE_FIELDS: u32 = 500;
 
 /// What the scripts answer first.
 const DONE: i64 = 0;
@@ -48,6 +52,17 @@ static COMMIT: LazyLock<Script> = LazyLock::new(|| {
             redis.call('HDEL', KEYS[1], ARGV[i])
         end
         return {0, ARGV[3]}",
+    )
+});
+
+/// `ARGV`: the epoch.
+static RESET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"local epoch = redis.call('HGET', KEYS[1], 'e') or '0'
+        if tonumber(epoch) > tonumber(ARGV[1]) then return {1, epoch} end
+        redis.call('UNLINK', KEYS[1])
+        redis.call('HSET', KEYS[1], 'e', ARGV[1])
+        return {0, ARGV[1]}",
     )
 });
 
@@ -160,6 +175,26 @@ impl PartitionStates for RedisStates {
                 script.arg(field(key));
             }
         }
+        verdict(self.redis.invoke(&script).await?)?;
+        Ok(())
+    }
+
+    async fn page(&self, id: PartitionId<'_>, from: u64) -> Result<Page, CacheError> {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(self.name(id)?).arg(from);
+        command.arg("COUNT").arg(PAGE_FIELDS);
+        let (next, fields): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.redis.query(&command).await?;
+        let key =
+            |(field, value): (Vec<u8>, Vec<u8>)| Some((field.strip_prefix(b"s")?.to_vec(), value));
+        Ok(Page {
+            values: fields.into_iter().filter_map(key).collect(),
+            next: (next != 0).then_some(next),
+        })
+    }
+
+    async fn reset(&self, id: PartitionId<'_>, epoch: i64) -> Result<(), CommitError> {
+        let mut script = RESET.key(self.name(id)?);
+        script.arg(epoch);
         verdict(self.redis.invoke(&script).await?)?;
         Ok(())
     }

@@ -31,8 +31,15 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-pub(super) struct Sender {
+/// Sends events in order, in requests of bounded size, until the log has answered each: for outboxes,
+/// the one in memory and those that services keep in their databases. Cloning shares the connection.
+#[derive(Debug, Clone)]
+pub struct Delivery {
     client: EventServiceClient<Channel>,
+}
+
+pub(super) struct Sender {
+    delivery: Delivery,
     numbering: Arc<Numbering>,
     waiting: Arc<watch::Sender<u64>>,
     /// The number that the last checkpoint named.
@@ -46,7 +53,7 @@ impl Sender {
         waiting: Arc<watch::Sender<u64>>,
     ) -> Self {
         Self {
-            client: EventServiceClient::new(profile),
+            delivery: Delivery::new(profile),
             numbering,
             waiting,
             checkpointed: 0,
@@ -114,22 +121,53 @@ impl Sender {
         }
     }
 
-    /// Sends events in order, in requests of bounded size, until each was answered.
     async fn deliver(&mut self, events: Vec<NewEvent>, counted: bool) {
+        let waiting = &self.waiting;
+        let settle = |settled: usize| {
+            if counted {
+                let settled = settled as u64;
+                waiting.send_modify(|waiting| *waiting = waiting.saturating_sub(settled));
+            }
+            names::OUTBOX_DEPTH.set(*waiting.borrow() as f64, &[]);
+        };
+        self.delivery.deliver_counting(events, settle).await;
+    }
+}
+
+impl Delivery {
+    /// Returns a way to the log at `profile`.
+    #[must_use]
+    pub fn new(profile: Channel) -> Self {
+        Self {
+            client: EventServiceClient::new(profile),
+        }
+    }
+
+    /// Sends events in order until each was acknowledged or refused, however long the log is away. The
+    /// log knows each by its id: what is sent again is one event.
+    pub async fn deliver(&mut self, events: Vec<NewEvent>) {
+        self.deliver_counting(events, |_settled| {}).await;
+    }
+
+    /// As [`Delivery::deliver`], told how many were answered as it goes.
+    async fn deliver_counting(&mut self, events: Vec<NewEvent>, settled: impl Fn(usize)) {
         let mut requests = split_by_bytes(events);
         while let Some(request) = requests.pop_front() {
             let span = crate::origin::sending(&request);
-            let delivered = self.deliver_request(&request, counted).instrument(span);
-            if let Err(refused) = delivered.await {
-                // One malformed event fails its whole request: halve until it stands alone.
-                let mut left = request;
-                if left.len() > 1 {
-                    let right = left.split_off(left.len() / 2);
-                    requests.push_front(right);
-                    requests.push_front(left);
-                } else {
-                    tracing::error!(code = %refused.code(), "the log refused an event of ours");
-                    self.settle(0, left.len(), counted);
+            match self.deliver_request(&request).instrument(span).await {
+                Ok(()) => settled(request.len()),
+                Err(refused) => {
+                    // One malformed event fails its whole request: halve until it stands alone.
+                    let mut left = request;
+                    if left.len() > 1 {
+                        let right = left.split_off(left.len() / 2);
+                        requests.push_front(right);
+                        requests.push_front(left);
+                    } else {
+                        tracing::error!(code = %refused.code(), "the log refused an event of ours");
+                        names::OUTBOX_EVENTS.add(1, &["rejected"]);
+                        settled(1);
+                    }
                 }
             }
         }
@@ -139,13 +177,15 @@ impl Sender {
     ///
     /// # Errors
     /// The status by which the log called the request malformed.
-    async fn deliver_request(&mut self, events: &[NewEvent], counted: bool) -> Result<(), Status> {
+    async fn deliver_request(&mut self, events: &[NewEvent]) -> Result<(), Status> {
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
         loop {
             let failure = match self.send(events).await {
                 Ok(results) if results.len() == events.len() => {
                     let rejected = results.iter().filter(|result| is_rejected(result)).count();
-                    self.settle(results.len() - rejected, rejected, counted);
+                    let acknowledged = results.len() - rejected;
+                    names::OUTBOX_EVENTS.add(acknowledged as u64, &["acknowledged"]);
+                    names::OUTBOX_EVENTS.add(rejected as u64, &["rejected"]);
                     return Ok(());
                 }
                 Ok(_short) => Status::internal("the log answered with another number of results"),
@@ -168,17 +208,6 @@ impl Sender {
             Ok(answer) => Ok(answer?.into_inner().results),
             Err(_elapsed) => Err(Status::deadline_exceeded("no answer")),
         }
-    }
-
-    fn settle(&self, acknowledged: usize, rejected: usize, counted: bool) {
-        names::OUTBOX_EVENTS.add(acknowledged as u64, &["acknowledged"]);
-        names::OUTBOX_EVENTS.add(rejected as u64, &["rejected"]);
-        if counted {
-            let settled = (acknowledged + rejected) as u64;
-            self.waiting
-                .send_modify(|waiting| *waiting = waiting.saturating_sub(settled));
-        }
-        names::OUTBOX_DEPTH.set(*self.waiting.borrow() as f64, &[]);
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rapport_cache::{Change, CommitError, PartitionId, PartitionStates};
+use rapport_cache::{CacheError, Change, CommitError, PartitionId, PartitionStates};
 use rapport_store::lease::Lease;
+use rapport_types::PARTITIONS;
 
-use super::{PartitionChange, Projection, StateError, StateStore};
+use super::{PartitionChange, Projection, StateError, StatePage, StateStore};
 
 /// The states of one projection version in a cache: lost with it, and rebuilt from the log.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl StateStore for CacheStates {
     ) -> Result<Vec<Option<Vec<u8>>>, StateError> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let found = self.states.get_many(self.id(partition), &keys).await;
-        found.map_err(|error| StateError::Store(Box::new(error)))
+        found.map_err(failed)
     }
 
     async fn scan(
@@ -84,6 +85,43 @@ impl StateStore for CacheStates {
         }
         Ok(())
     }
+
+    async fn offsets(&self, partitions: &[u32]) -> Result<Vec<u64>, StateError> {
+        let mut offsets = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let position = self.states.position(self.id(*partition)).await;
+            offsets.push(position.map_err(failed)?.offset as u64);
+        }
+        Ok(offsets)
+    }
+
+    async fn page(&self, partition: u32, from: Option<&[u8]>) -> Result<StatePage, StateError> {
+        let from = from.and_then(|from| from.try_into().ok());
+        let from = from.map_or(0, u64::from_be_bytes);
+        let page = self.states.page(self.id(partition), from).await;
+        let page = page.map_err(failed)?;
+        Ok(StatePage {
+            states: page.values,
+            next: page.next.map(|next| next.to_be_bytes().to_vec()),
+        })
+    }
+
+    async fn reset(&self, lease: &Lease, partition: u32) -> Result<(), StateError> {
+        let reset = self.states.reset(self.id(partition), lease.epoch).await;
+        reset.map_err(|error| state_error(partition, error))
+    }
+
+    async fn drop_all(&self) -> Result<u64, StateError> {
+        for partition in 0..PARTITIONS {
+            let cleared = self.states.clear(self.id(partition)).await;
+            cleared.map_err(failed)?;
+        }
+        Ok(0)
+    }
+
+    fn is_volatile(&self) -> bool {
+        true
+    }
 }
 
 #[expect(
@@ -96,4 +134,8 @@ fn state_error(partition: u32, error: CommitError) -> StateError {
         CommitError::OffsetMismatch { .. } => StateError::OffsetMoved { partition },
         other => StateError::Store(Box::new(other)),
     }
+}
+
+fn failed(error: CacheError) -> StateError {
+    StateError::Store(Box::new(error))
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use rapport_store::Db;
 use rapport_store::lease::{self, Lease, LeaseError};
 use rapport_types::{Clock, PARTITIONS};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{Progress, Standing};
 use super::read::States;
+use super::snapshot::Snapshots;
 use super::sql::SqlStates;
 use super::table::Table;
 use super::worker::{Ended, Worker};
@@ -42,10 +44,18 @@ pub struct RunnerConfig {
     pub flush_after: Duration,
     /// States kept in memory between flushes when they live in a store.
     pub keys_max: usize,
+    /// How long an older version's states stay after the new one was swapped in, counted from the
+    /// start of this process or the swap, and anew while any process runs that version: so long a
+    /// release can be rolled back without replaying the log.
+    pub old_kept: Duration,
 }
 
 impl RunnerConfig {
-    /// Returns what suits states in memory: one lease, written once a second.
+    /// [`RunnerConfig::old_kept`] unless told otherwise.
+    pub const OLD_KEPT: Duration = Duration::from_secs(3_600);
+
+    /// Returns what suits states in memory: one lease, written every three seconds. A state that many
+    /// events change is then written once for all of them.
     #[must_use]
     pub fn in_memory(owner: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -53,9 +63,10 @@ impl RunnerConfig {
             clock,
             lease_ttl: Duration::from_secs(3),
             groups: 1,
-            flush_events_max: 20_000,
-            flush_after: Duration::from_secs(1),
+            flush_events_max: 500_000,
+            flush_after: Duration::from_secs(3),
             keys_max: 0,
+            old_kept: Self::OLD_KEPT,
         }
     }
 
@@ -70,6 +81,7 @@ impl RunnerConfig {
             flush_events_max: 2_000,
             flush_after: Duration::from_millis(25),
             keys_max: 100_000,
+            old_kept: Self::OLD_KEPT,
         }
     }
 
@@ -93,8 +105,12 @@ pub enum RunError {
     /// Another process took over while this one was paused: its memory must not serve any longer.
     #[error("projection {0} was taken over by another process")]
     TakenOver(&'static str),
-    /// The log no longer has what comes after the stored state.
-    #[error("the log of projection {projection} cannot be read on")]
+    /// The log no longer has what comes after the stored state, and no verified snapshot of it
+    /// reaches further.
+    #[error(
+        "the log no longer has what projection {projection} must read next and no verified snapshot \
+         reaches further: give it one, or a log that begins earlier"
+    )]
     Log {
         /// The projection.
         projection: &'static str,
@@ -124,6 +140,9 @@ pub(super) struct Context<P: Projection> {
     pub(super) config: RunnerConfig,
     pub(super) people: Option<People>,
     pub(super) progress: Progress,
+    pub(super) snapshots: Option<Snapshots>,
+    /// One partition at a time is copied for a snapshot: this is what bounds their memory.
+    pub(super) copying: Arc<Semaphore>,
     /// Whether all states stay in memory and are read there.
     pub(super) resident: bool,
 }
@@ -140,7 +159,30 @@ pub struct Running<P: Projection> {
     task: JoinHandle<Result<(), RunError>>,
 }
 
+/// A projection that was started, with what its workers share.
+#[derive(Debug)]
+pub(super) struct Started<P: Projection> {
+    pub(super) context: Arc<Context<P>>,
+    pub(super) running: Running<P>,
+}
+
 impl<P: Projection> Running<P> {
+    pub(super) fn new(
+        states: States<P>,
+        progress: Progress,
+        task: JoinHandle<Result<(), RunError>>,
+    ) -> Self {
+        Self {
+            states,
+            progress,
+            task,
+        }
+    }
+
+    pub(super) fn into_task(self) -> JoinHandle<Result<(), RunError>> {
+        self.task
+    }
+
     /// Returns the states, for reading.
     #[must_use]
     pub fn states(&self) -> States<P> {
@@ -158,19 +200,24 @@ impl<P: Projection> Running<P> {
     /// # Errors
     /// [`RunError`] when it could not go on: the process should end.
     pub async fn stopped(self) -> Result<(), RunError> {
-        match self.task.await {
-            Ok(ended) => ended,
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down.
-                Err(_cancelled) => Ok(()),
-            },
-        }
+        ended(self.task.await)
     }
 
     /// Stops at once, as a crash would: what was not written is applied again at the next start.
     pub fn abort(&self) {
         self.task.abort();
+    }
+}
+
+/// Returns how a task ended; a panic goes on in whoever waited.
+pub(super) fn ended(task: Result<Result<(), RunError>, JoinError>) -> Result<(), RunError> {
+    match task {
+        Ok(ended) => ended,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_cancelled) => Ok(()),
+        },
     }
 }
 
@@ -216,8 +263,18 @@ impl<P: Projection> ProjectionRunner<P> {
             config,
             people,
             progress,
+            snapshots: None,
+            copying: Arc::new(Semaphore::new(1)),
             resident,
         })
+    }
+
+    /// Writes snapshots on a schedule and at the end, and starts from the newest where the store has
+    /// nothing or the log no longer has what comes next.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.0.snapshots = Some(snapshots);
+        self
     }
 
     /// Drops states of erased subjects as soon as the view knows, and when states are loaded.
@@ -234,6 +291,10 @@ impl<P: Projection> ProjectionRunner<P> {
     /// [`RunError::AlreadyRunning`] when another process has it in memory, [`RunError::States`]
     /// when what was saved cannot be read.
     pub async fn start(self, stop: CancellationToken) -> Result<Running<P>, RunError> {
+        Ok(self.launch(stop).await?.running)
+    }
+
+    pub(super) async fn launch(self, stop: CancellationToken) -> Result<Started<P>, RunError> {
         let context = Arc::new(self.0);
         let states = match context.resident {
             true => States::memory(context.table.clone()),
@@ -245,15 +306,12 @@ impl<P: Projection> ProjectionRunner<P> {
             let all = (0..PARTITIONS).collect();
             let worker = Worker::load(context.clone(), lease, all).await;
             let worker = worker.map_err(|source| context.states_error(source))?;
-            tokio::spawn(run_alone(context, worker, stop))
+            tokio::spawn(run_alone(context.clone(), worker, stop))
         } else {
-            tokio::spawn(run_groups(context, stop))
+            tokio::spawn(run_groups(context.clone(), stop))
         };
-        Ok(Running {
-            states,
-            progress,
-            task,
-        })
+        let running = Running::new(states, progress, task);
+        Ok(Started { context, running })
     }
 }
 
@@ -291,7 +349,12 @@ impl<P: Projection> Context<P> {
 
     fn lease_name(&self, group: u32) -> String {
         let groups = self.config.groups;
-        format!("projection/{}/v{}/{group}-of-{groups}", P::NAME, P::VERSION)
+        format!("{}{group}-of-{groups}", self.lease_prefix())
+    }
+
+    /// Returns how the names of every lease of this version begin.
+    pub(super) fn lease_prefix(&self) -> String {
+        format!("projection/{}/v{}/", P::NAME, P::VERSION)
     }
 
     /// Takes the only lease, or waits until a dead owner's runs out. One that is renewed meanwhile
@@ -328,6 +391,10 @@ async fn run_alone<P: Projection>(
             Ended::Stopped => return Ok(()),
             Ended::Fenced => return Err(RunError::TakenOver(P::NAME)),
             Ended::Reload(lease) => lease,
+            Ended::Expired(lease) => {
+                context.recover(&lease, (0..PARTITIONS).collect()).await?;
+                lease
+            }
         };
         let all = (0..PARTITIONS).collect();
         worker = match Worker::load(context.clone(), lease, all).await {
@@ -417,6 +484,11 @@ async fn run_group<P: Projection>(
         lease = match worker.run(&stop).await? {
             Ended::Stopped | Ended::Fenced => return Ok(()),
             Ended::Reload(lease) => lease,
+            Ended::Expired(lease) => {
+                let partitions = partitions_of(group, context.config.groups).collect();
+                context.recover(&lease, partitions).await?;
+                lease
+            }
         };
     }
 }

@@ -6,7 +6,7 @@ use rapport_store::lease::{self, Lease};
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx};
 use sqlx::AssertSqlSafe;
 
-use super::{PartitionChange, Projection, StateChange, StateError, StateStore};
+use super::{PartitionChange, Projection, StateChange, StateError, StatePage, StateStore};
 
 /// The tables on Postgres, for a service's first migration; it also needs
 /// [`rapport_store::lease::TABLE`].
@@ -60,6 +60,18 @@ const SCAN: &str = "select key, state from projection_state
     order by key limit $5";
 const DELETE: &str = "delete from projection_state
     where projection = $1 and version = $2 and partition = $3 and key = $4";
+const OFFSETS: &str = "select partition, sequence from projection_offset
+    where projection = $1 and version = $2";
+const RESET_OFFSET: &str = "update projection_offset set sequence = 0
+    where projection = $1 and version = $2 and partition = $3";
+const RESET_STATES: &str = "delete from projection_state
+    where projection = $1 and version = $2 and partition = $3";
+const DROP_OWN_STATES: &str = "delete from projection_state
+    where projection = $1 and version = $2";
+const DROP_OWN_OFFSETS: &str = "delete from projection_offset
+    where projection = $1 and version = $2";
+/// States on one page.
+const PAGE_ROWS: u32 = 1_000;
 const DROP_STATES: &str = "delete from projection_state where projection = $1 and version < $2";
 const DROP_OFFSETS: &str = "delete from projection_offset where projection = $1 and version < $2";
 
@@ -88,9 +100,14 @@ impl SqlStates {
     /// # Errors
     /// [`StateError::Store`] when the database fails: nothing was deleted.
     pub async fn drop_older_versions(&self) -> Result<u64, StateError> {
+        self.delete_all([DROP_OFFSETS, DROP_STATES]).await
+    }
+
+    /// Runs two statements over a version, in one transaction; returns what the second deleted.
+    async fn delete_all(&self, texts: [&'static str; 2]) -> Result<u64, StateError> {
         let mut tx = self.db.begin().await?;
         let mut dropped = 0;
-        for text in [DROP_OFFSETS, DROP_STATES] {
+        for text in texts {
             dropped = on_tx!(&mut tx, |conn| sqlx::query(text)
                 .bind(self.projection)
                 .bind(self.version)
@@ -262,6 +279,48 @@ impl StateStore for SqlStates {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    async fn offsets(&self, partitions: &[u32]) -> Result<Vec<u64>, StateError> {
+        let rows: Vec<(i64, i64)> = on_db!(&self.db, |pool| sqlx::query_as(OFFSETS)
+            .bind(self.projection)
+            .bind(self.version)
+            .fetch_all(pool)
+            .await)
+        .map_err(StoreError::from)?;
+        let offset = |partition: &u32| {
+            let row = rows.iter().find(|(of, _)| *of == i64::from(*partition));
+            row.map_or(0, |(_, sequence)| *sequence as u64)
+        };
+        Ok(partitions.iter().map(offset).collect())
+    }
+
+    async fn page(&self, partition: u32, from: Option<&[u8]>) -> Result<StatePage, StateError> {
+        let states = self.scan(partition, from, PAGE_ROWS).await?;
+        let next = states.last().filter(|_| states.len() == PAGE_ROWS as usize);
+        let next = next.map(|(key, _)| key.clone());
+        Ok(StatePage { states, next })
+    }
+
+    async fn reset(&self, lease: &Lease, partition: u32) -> Result<(), StateError> {
+        let mut tx = self.db.begin().await?;
+        lease::fence(&mut tx, lease).await?;
+        for text in [RESET_OFFSET, RESET_STATES] {
+            on_tx!(&mut tx, |conn| sqlx::query(text)
+                .bind(self.projection)
+                .bind(self.version)
+                .bind(i64::from(partition))
+                .execute(conn)
+                .await
+                .map(|_| ()))
+            .map_err(StoreError::from)?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn drop_all(&self) -> Result<u64, StateError> {
+        self.delete_all([DROP_OWN_OFFSETS, DROP_OWN_STATES]).await
     }
 }
 

@@ -1,14 +1,17 @@
 //! One worker: tails the partitions of one lease, applies, and writes state and offset together.
 
+mod flush;
+mod restore;
+mod snapshots;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rapport_api::event::v1::{EventBatch, EventRecord};
-use rapport_store::lease::{self, Lease, LeaseError};
+use rapport_store::lease::{Lease, LeaseError};
 use rapport_telemetry::names;
 use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,17 +19,21 @@ use super::progress::Standing;
 use super::read::prefetch;
 use super::runner::{Context, RunError};
 use super::table::{Dirty, ERASED_TYPE, keys_of};
-use super::{PartitionChange, Projection, StateError, decode};
+use super::{Projection, StateError, decode};
 use crate::backoff::Backoff;
 use crate::origin::applying;
 use crate::people::ControlChange;
-use crate::tail::{LogReader, TailOptions, Tailed};
+use crate::tail::{LogReader, TailError, TailOptions, Tailed};
+use flush::{Flush, flushed};
+use snapshots::Schedule;
 
 /// Offsets that moved without any state changing are written this often: reading on from an older
 /// one costs little.
 const OFFSETS_AFTER: Duration = Duration::from_secs(1);
 /// Batches may come in faster than they are written; beyond this many flushes' worth, reading waits.
 const AHEAD_MAX: usize = 4;
+/// How often a store that may lose everything is asked whether it did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const PAGE_MAX: u32 = 1_000;
@@ -44,6 +51,8 @@ pub(super) enum Ended {
     Fenced,
     /// The store is not where it was thought to be; the lease still holds.
     Reload(Lease),
+    /// The log no longer has what comes next; the lease still holds.
+    Expired(Lease),
 }
 
 /// How far one partition is.
@@ -54,25 +63,21 @@ struct Cursor {
     dirty: Dirty,
 }
 
-/// A write on its way.
-struct Flush {
-    commit: JoinHandle<Result<(), StateError>>,
-    started: Instant,
-    /// Partition, new offset, keys: to mark as changed again when it fails.
-    sent: Vec<(u32, u64, Dirty)>,
-}
-
 pub(super) struct Worker<P: Projection> {
     context: Arc<Context<P>>,
     lease: Lease,
     cursors: BTreeMap<u32, Cursor>,
     flush: Option<Flush>,
+    /// The partition after the last that was written: the next write begins there.
+    turn: u32,
     /// Events applied and not yet on their way to the store.
     pending: usize,
     /// When the first of them must be; `None` when nothing changed.
     flush_at: Option<Instant>,
     backoff: Backoff,
     caught_up: bool,
+    /// When to write snapshots; `None` without an object store.
+    schedule: Option<Schedule>,
 }
 
 impl<P: Projection> Worker<P> {
@@ -84,7 +89,10 @@ impl<P: Projection> Worker<P> {
     ) -> Result<Self, StateError> {
         let offsets = context.store.claim(&lease, &partitions).await?;
         let mut cursors = BTreeMap::new();
-        for (partition, stored) in partitions.into_iter().zip(offsets) {
+        for (partition, mut stored) in partitions.into_iter().zip(offsets) {
+            if stored == 0 {
+                stored = context.begin(&lease, partition).await?;
+            }
             let mut cursor = Cursor {
                 stored,
                 applied: stored,
@@ -103,11 +111,14 @@ impl<P: Projection> Worker<P> {
         context.progress.announce();
         let backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
         let (flush, flush_at, pending, caught_up) = (None, None, 0, false);
+        let schedule = Schedule::new(&context, cursors.len());
         Ok(Self {
+            schedule,
             context,
             lease,
             cursors,
             flush,
+            turn: 0,
             pending,
             flush_at,
             backoff,
@@ -122,12 +133,15 @@ impl<P: Projection> Worker<P> {
         let mut changes = context.people.as_ref().map(crate::People::subscribe);
         let mut renewals = interval(context.config.lease_ttl / 3);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
                 () = stop.cancelled() => return self.stop().await,
                 message = reader.next(), if self.may_read() => match message {
                     Ok(Some(tailed)) => self.take(tailed).await,
                     Ok(None) => Ok(()),
+                    Err(TailError::Expired) => return Ok(Ended::Expired(self.lease.clone())),
                     Err(error) => return Err(context.log_error(error)),
                 },
                 done = flushed(&mut self.flush) => self.flushed(done),
@@ -140,6 +154,13 @@ impl<P: Projection> Worker<P> {
                     Ok(())
                 }
                 _ = renewals.tick() => self.renew().await,
+                next = snapshots::due(&mut self.schedule) => {
+                    self.snapshot_due(next);
+                    Ok(())
+                }
+                _ = looks.tick(), if context.store.is_volatile() && self.flush.is_none() => {
+                    self.look().await
+                }
             };
             if let Err(error) = step {
                 return self.ended(error);
@@ -256,23 +277,6 @@ impl<P: Projection> Worker<P> {
         dirty >= DIRTY_MAX || self.pending >= self.context.config.flush_events_max
     }
 
-    /// Waits for the write on its way, then sends what has changed since.
-    async fn flush_now(&mut self) -> Result<(), StateError> {
-        while self.flush.is_some() {
-            let done = flushed(&mut self.flush).await;
-            self.flushed(done)?;
-            if let (None, Some(at)) = (&self.flush, self.flush_at)
-                && self.backoff.is_waiting()
-            {
-                // The write failed: try again when it is time, and read nothing meanwhile.
-                sleep_until(at).await;
-                self.start_flush();
-            }
-        }
-        self.start_flush();
-        Ok(())
-    }
-
     /// Reads the states that events need, however long the store is away.
     async fn prefetch(&mut self, partition: u32, events: &[EventRecord]) -> Result<(), StateError> {
         let context = self.context.clone();
@@ -287,82 +291,6 @@ impl<P: Projection> Worker<P> {
                 read => return read,
             }
         }
-    }
-
-    fn flush_within(&mut self, wait: Duration) {
-        let at = Instant::now() + wait;
-        self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
-    }
-
-    /// Sends everything that changed to the store, in the background.
-    fn start_flush(&mut self) {
-        let mut changes = Vec::new();
-        let mut sent = Vec::new();
-        for (partition, cursor) in &mut self.cursors {
-            if cursor.applied == cursor.stored && cursor.dirty.is_empty() {
-                continue;
-            }
-            let dirty = std::mem::take(&mut cursor.dirty);
-            changes.push(PartitionChange {
-                partition: *partition,
-                expected: cursor.stored,
-                next: cursor.applied,
-                changes: self.context.table.changes::<P>(*partition, &dirty),
-            });
-            sent.push((*partition, cursor.applied, dirty));
-        }
-        self.flush_at = None;
-        self.pending = 0;
-        if changes.is_empty() {
-            return;
-        }
-        let (store, lease) = (self.context.store.clone(), self.lease.clone());
-        let commit = tokio::spawn(async move { store.commit(&lease, &changes).await });
-        self.flush = Some(Flush {
-            commit,
-            started: Instant::now(),
-            sent,
-        });
-    }
-
-    fn flushed(&mut self, done: Result<(), StateError>) -> Result<(), StateError> {
-        let Some(flush) = self.flush.take() else {
-            return Ok(());
-        };
-        let context = self.context.clone();
-        match done {
-            Ok(()) => {
-                self.backoff.reset();
-                let seconds = flush.started.elapsed().as_secs_f64();
-                names::PROJECTION_FLUSH_DURATION.observe(seconds, &[P::NAME]);
-                for (partition, next, _keys) in flush.sent {
-                    self.cursors.entry(partition).or_default().stored = next;
-                    if !context.resident {
-                        context.progress.set_readable(partition, next);
-                    }
-                    context
-                        .table
-                        .forget(partition, self.must_make_room(partition));
-                }
-                self.report();
-                Ok(())
-            }
-            Err(StateError::Store(why)) => {
-                tracing::warn!(projection = P::NAME, %why, "states cannot be written");
-                for (partition, _next, keys) in flush.sent {
-                    let cursor = self.cursors.entry(partition).or_default();
-                    context.table.restore(partition, keys, &mut cursor.dirty);
-                }
-                self.flush_at = Some(Instant::now() + self.backoff.next());
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn must_make_room(&self, partition: u32) -> bool {
-        let share = self.context.config.keys_max / self.cursors.len().max(1);
-        !self.context.resident && self.context.table.len(partition) > share
     }
 
     /// Publishes how far the readable state is.
@@ -403,6 +331,23 @@ impl<P: Projection> Worker<P> {
         }
     }
 
+    /// Looks whether the store still is where it was left: a cache that lost everything must be
+    /// filled again although nothing new arrives.
+    async fn look(&mut self) -> Result<(), StateError> {
+        let partitions: Vec<u32> = self.cursors.keys().copied().collect();
+        // A store that is away is noticed by the next write.
+        let Ok(offsets) = self.context.store.offsets(&partitions).await else {
+            return Ok(());
+        };
+        let mut places = self.cursors.iter().zip(offsets);
+        match places.find(|((_, cursor), offset)| cursor.stored != *offset) {
+            Some(((partition, _), _)) => Err(StateError::OffsetMoved {
+                partition: *partition,
+            }),
+            None => Ok(()),
+        }
+    }
+
     async fn renew(&mut self) -> Result<(), StateError> {
         match self.context.renew(&self.lease).await {
             Ok(lease) => {
@@ -416,25 +361,6 @@ impl<P: Projection> Worker<P> {
                 Ok(())
             }
         }
-    }
-
-    /// Writes what is left and gives the lease up, so that the next owner need not wait.
-    async fn stop(&mut self) -> Result<Ended, RunError> {
-        for _attempt in 0..2 {
-            if self.flush.is_none() {
-                self.start_flush();
-            }
-            if self.flush.is_some() {
-                let done = flushed(&mut self.flush).await;
-                if let Err(error) = self.flushed(done) {
-                    return self.ended(error);
-                }
-            }
-        }
-        if let Err(why) = lease::release(&self.context.db, &self.lease).await {
-            tracing::warn!(projection = P::NAME, %why, "a lease runs out by itself");
-        }
-        Ok(Ended::Stopped)
     }
 }
 
@@ -470,16 +396,6 @@ impl<P: Projection> Context<P> {
 }
 
 /// Returns the outcome of the write on its way; waits for ever when there is none. Cancel safe.
-async fn flushed(flush: &mut Option<Flush>) -> Result<(), StateError> {
-    match flush {
-        Some(flush) => match (&mut flush.commit).await {
-            Ok(done) => done,
-            Err(failed) => Err(StateError::Store(Box::new(failed))),
-        },
-        None => std::future::pending().await,
-    }
-}
-
 async fn due(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rapport_api::event::v1::EventRecord;
 use rapport_flow::{
-    DecodeError, PartitionChange, Projection, StateError, StateStore, States, replay,
+    DecodeError, PartitionChange, Projection, StateError, StatePage, StateStore, States, replay,
 };
 use rapport_store::Db;
 use rapport_store::lease::{self, Lease};
@@ -27,7 +27,9 @@ impl<const VERSION: u32> Projection for Digest<VERSION> {
     type State = (u64, u64);
 
     fn apply(&self, _key: &[u8], state: &mut (u64, u64), event: &EventRecord) {
-        let mixed = state.1.wrapping_mul(0x100_0000_01b3) ^ event.sequence;
+        // Another version comes to another digest, so that a test sees which one it read.
+        let said = event.sequence.wrapping_mul(u64::from(VERSION));
+        let mixed = state.1.wrapping_mul(0x100_0000_01b3) ^ said;
         *state = (state.0 + 1, mixed);
     }
 
@@ -58,7 +60,12 @@ pub(crate) async fn read_all<const V: u32>(states: &States<Digest<V>>) -> Sorted
 
 /// Returns what a serial replay gives, sorted.
 pub(crate) fn truth(events: &[EventRecord]) -> Sorted {
-    let states = replay(&Digest::<1>, events);
+    truth_of::<1>(events)
+}
+
+/// Returns what a serial replay gives of a version, sorted.
+pub(crate) fn truth_of<const V: u32>(events: &[EventRecord]) -> Sorted {
+    let states = replay(&Digest::<V>, events);
     let mut all: Vec<_> = states
         .into_iter()
         .map(|((partition, key), state)| (partition, key.to_vec(), state))
@@ -101,7 +108,8 @@ pub(crate) enum Crash {
     Between,
 }
 
-/// A store under which the process dies in its `at`th write: that write never returns.
+/// A store under which the process dies in its `at`th write, from 1, or for 0 when a version is dropped:
+/// that call never returns.
 #[derive(Debug)]
 pub(crate) struct CrashingStore {
     pub(crate) inner: Arc<dyn StateStore>,
@@ -150,6 +158,37 @@ impl StateStore for CrashingStore {
         limit: u32,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
         self.inner.scan(partition, after, limit).await
+    }
+
+    async fn offsets(&self, partitions: &[u32]) -> Result<Vec<u64>, StateError> {
+        self.inner.offsets(partitions).await
+    }
+
+    async fn page(&self, partition: u32, from: Option<&[u8]>) -> Result<StatePage, StateError> {
+        self.inner.page(partition, from).await
+    }
+
+    /// Does nothing in the negative control.
+    async fn reset(&self, lease: &Lease, partition: u32) -> Result<(), StateError> {
+        if self.crash == Crash::Between {
+            return Ok(());
+        }
+        self.inner.reset(lease, partition).await
+    }
+
+    async fn drop_all(&self) -> Result<u64, StateError> {
+        match self.crash {
+            Crash::Before if self.at == 0 => self.die().await,
+            Crash::After if self.at == 0 => {
+                self.inner.drop_all().await?;
+                self.die().await
+            }
+            Crash::Before | Crash::After | Crash::Between => self.inner.drop_all().await,
+        }
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.inner.is_volatile()
     }
 
     async fn commit(&self, lease: &Lease, changes: &[PartitionChange]) -> Result<(), StateError> {
