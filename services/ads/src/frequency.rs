@@ -1,19 +1,19 @@
 //! Frequency caps on shared counters: tested over all of a person's subjects, counted on the anchor.
 //!
-//! A cap's window is a fixed one, counted from the epoch, so every replica agrees on it.
+//! A cap's window is a fixed one, counted from the epoch, so every replica agrees on it. Counters that
+//! were lost are rebuilt; until then whatever is capped counts as at its cap.
+
+mod rebuild;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ads_domain::{CANDIDATES_MAX, LineItem, Window};
 use rapport_cache::{CacheError, Cap, Counter, Counters, READ_MAX, Reservation};
-use rapport_store::Db;
 use rapport_types::{SubjectId, UnixMillis};
 use tokio::time::timeout;
 
-use crate::active::ActiveSet;
-use crate::error::Error;
-use crate::store::decision::{self, CountedAfter};
+pub use rebuild::{SETTLE, keep_complete};
 
 /// Longest wait for the counters in a decision; after it, what is capped counts as at its cap.
 const WAIT_MAX: Duration = Duration::from_millis(150);
@@ -23,7 +23,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// A window that no decision outlives.
 const FOR_EVER_MS: i64 = i64::MAX / 4;
 
-/// The counters did not answer in time.
+/// The counters did not answer in time, or they are being rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the frequency counters do not answer")]
 pub struct NoAnswer;
@@ -166,33 +166,6 @@ impl Frequency {
         }
     }
 
-    /// Counts again what was decided before: for counters in memory, before the first request.
-    ///
-    /// # Errors
-    /// [`Error::Store`], [`Error::Internal`] when the counters do not take it.
-    pub async fn rebuild(&self, db: &Db, set: &ActiveSet, now: UnixMillis) -> Result<u64, Error> {
-        let mut after = Some(CountedAfter {
-            at: now.plus(-decision::KEEP_MS),
-            id: Vec::new(),
-        });
-        let mut rebuilt = 0;
-        while let Some(from) = after {
-            let (counted, next) = decision::counted(db, &from).await?;
-            for one in &counted {
-                let Some(line_item) = set.line_item(&one.line_item_id) else {
-                    continue;
-                };
-                for counter in Caps::of(&line_item.rules).counters(&one.subject) {
-                    let added = self.counters.add(counter, one.at, now, 1).await;
-                    added.map_err(|_full| Error::Internal("the counters cannot be rebuilt"))?;
-                }
-                rebuilt += 1;
-            }
-            after = next;
-        }
-        Ok(rebuilt)
-    }
-
     async fn read(&self, wanted: &[Counter<'_>], now: UnixMillis) -> Result<Vec<u32>, NoAnswer> {
         let mut counts = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(READ_MAX) {
@@ -205,6 +178,8 @@ impl Frequency {
 async fn limited<T>(call: impl Future<Output = Result<T, CacheError>>) -> Result<T, NoAnswer> {
     match timeout(WAIT_MAX, call).await {
         Ok(Ok(answer)) => Ok(answer),
+        // Said once, where it is noticed: not for each decision.
+        Ok(Err(CacheError::Incomplete)) => Err(NoAnswer),
         Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "counters failed");
             Err(NoAnswer)

@@ -28,9 +28,10 @@ use rapport_cache::{
 };
 use rapport_flow::{
     CacheStates, Channel, Experiments, Outbox, OutboxConfig, People, Progress, ProjectionRunner,
-    RunError, RunnerConfig, Running,
+    RunError, RunnerConfig, Running, Snapshots,
 };
 use rapport_math::Rng;
+use rapport_store::objects::{ObjectError, ObjectStore};
 use rapport_store::{Db, StoreError};
 use rapport_types::Clock;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The counters.
     #[error("ads' Redis cannot be used: {0}; check ADS_REDIS_URL")]
     Cache(#[from] CacheError),
+    /// The data directory.
+    #[error("ads' data directory cannot be used: {0}; check ADS_DATA")]
+    Objects(#[from] ObjectError),
     /// The projection.
     #[error("{0}; without ADS_REDIS_URL only one replica may run")]
     Projection(#[from] RunError),
@@ -128,16 +132,10 @@ impl Ads {
             None => Experiments::default(),
         };
         let redis = open_redis(config)?;
-        let running = project(
-            &redis,
-            &db,
-            &peers.profile,
-            &replica,
-            &clock,
-            &people,
-            &following,
-        );
-        let running = running.await?;
+        let runner = projection(&redis, &db, &peers.profile, &replica, &clock);
+        let snapshots = Snapshots::new(ObjectStore::open(&config.data)?, "ads");
+        let runner = runner.with_people(people.clone()).with_snapshots(snapshots);
+        let running = runner.start(following.clone()).await?;
         let active = Active::load(db.clone()).await?;
         let frequency = counters(&redis, &db, &active, &*clock).await?;
         let wallet = open_wallet(config, &replica, &db, &clock).await?;
@@ -150,6 +148,13 @@ impl Ads {
             spawn(background::keep_leases(wallet.clone(), lease)),
             spawn(background::refresh(active.clone())),
             spawn(background::sweep(db.clone(), Arc::clone(&clock))),
+            spawn(frequency::keep_complete(
+                frequency.clone(),
+                active.clone(),
+                db.clone(),
+                Arc::clone(&clock),
+                config.protects("frequency-rebuild"),
+            )),
         ];
         Ok(Self {
             recorder: Recorder {
@@ -299,20 +304,18 @@ fn open_redis(config: &Config) -> Result<Option<Redis>, CacheError> {
         .transpose()
 }
 
-/// Starts the projection: shared in Redis, or in memory, where a second replica refuses to start.
-async fn project(
+/// Returns the projection: shared in Redis, or in memory, where a second replica refuses to start.
+fn projection(
     redis: &Option<Redis>,
     db: &Db,
     profile: &Channel,
     replica: &str,
     clock: &Arc<dyn Clock>,
-    people: &People,
-    stop: &CancellationToken,
-) -> Result<Running<AudienceProjection>, RunError> {
+) -> ProjectionRunner<AudienceProjection> {
     // A name per boot: a restart under the same name is another owner.
     let owner = format!("{replica}/{}", uuid::Uuid::new_v4().simple());
     let (db, profile, clock) = (db.clone(), profile.clone(), Arc::clone(clock));
-    let runner = match redis {
+    match redis {
         Some(redis) => {
             let states = Arc::new(RedisStates::new(redis.clone()));
             let store = Arc::new(CacheStates::new::<AudienceProjection>(states));
@@ -323,8 +326,7 @@ async fn project(
             let config = RunnerConfig::in_memory(owner, clock);
             ProjectionRunner::in_memory(AudienceProjection, db, profile, config)
         }
-    };
-    runner.with_people(people.clone()).start(stop.clone()).await
+    }
 }
 
 async fn counters(
@@ -338,8 +340,9 @@ async fn counters(
         None => Arc::new(MemoryCounters::default()),
     };
     let frequency = Frequency::new(shared);
+    // In memory this process lost them itself, and nobody else's decisions are on their way.
     if redis.is_none() {
-        let rebuilt = frequency.rebuild(db, &active.set(), clock.now()).await?;
+        let rebuilt = frequency.rebuild(db, active, clock.now()).await?;
         tracing::info!(rebuilt, "frequency counters rebuilt");
     }
     Ok(frequency)

@@ -37,15 +37,17 @@ fn person(anchor: u8, others: &[u8]) -> Counted {
     }
 }
 
-fn frequency() -> Frequency {
-    Frequency::new(Arc::new(MemoryCounters::default()))
+async fn frequency() -> Frequency {
+    let counters = MemoryCounters::default();
+    rapport_cache::testing::complete(&counters).await;
+    Frequency::new(Arc::new(counters))
 }
 
 const NOW: UnixMillis = UnixMillis(1_000 * HOUR_MS);
 
 #[tokio::test]
 async fn the_cap_counts_every_subject_and_the_strictest_of_a_window_holds() {
-    let (frequency, li) = (frequency(), line_item(&[(9, 24), (3, 24), (5, 168)]));
+    let (frequency, li) = (frequency().await, line_item(&[(9, 24), (3, 24), (5, 168)]));
     let reserve = async |person| frequency.reserve(&person, &li, NOW).await.unwrap();
     assert!(reserve(person(1, &[])).await);
     assert!(reserve(person(2, &[])).await);
@@ -68,7 +70,7 @@ async fn the_cap_counts_every_subject_and_the_strictest_of_a_window_holds() {
 
 #[tokio::test]
 async fn a_reservation_that_is_given_back_leaves_room() {
-    let (frequency, li) = (frequency(), line_item(&[(1, 1)]));
+    let (frequency, li) = (frequency().await, line_item(&[(1, 1)]));
     let one = person(1, &[]);
     assert!(frequency.reserve(&one, &li, NOW).await.unwrap());
     assert!(!frequency.reserve(&one, &li, NOW).await.unwrap());
@@ -87,4 +89,15 @@ fn a_long_id_has_a_name_that_counters_take() {
     let long = name_of(&"茶".repeat(64));
     assert_eq!(long.len(), 3 + 32);
     assert_ne!(long, name_of(&"酒".repeat(64)));
+}
+
+#[tokio::test]
+async fn counters_that_are_not_rebuilt_yet_answer_nothing() {
+    let (frequency, li) = (
+        Frequency::new(Arc::new(MemoryCounters::default())),
+        line_item(&[(9, 24)]),
+    );
+    let one = person(1, &[]);
+    assert_eq!(frequency.reserve(&one, &li, NOW).await, Err(NoAnswer));
+    assert_eq!(frequency.reached(&one, &[&li], NOW).await, Err(NoAnswer));
 }

@@ -4,8 +4,6 @@ use ads_domain::BilledOn;
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx, on_writer};
 use rapport_types::{DecisionId, Micros, SubjectId, UnixMillis};
 
-/// Rows read in one page of a rebuild.
-const PAGE_ROWS: i64 = 5_000;
 /// Rows that one sweep deletes.
 const SWEEP_ROWS_MAX: i64 = 5_000;
 /// How long decisions are kept: longer than the longest frequency window, and than late clicks.
@@ -26,9 +24,6 @@ const SEEN: &str = "update decision set impression_at_ms = $2
 const CLICKED: &str = "update decision set click_at_ms = $2
     where decision_id = $1 and line_item_id is not null and click_at_ms is null";
 const COST: &str = "update decision set cost_micros = $2 where decision_id = $1";
-const COUNTED: &str = "select decided_at_ms, decision_id, counted_on, line_item_id from decision
-    where (decided_at_ms, decision_id) > ($1, $2)
-    order by decided_at_ms, decision_id limit $3";
 const SWEEP: &str = "delete from decision where decision_id in (select decision_id from decision
     where decided_at_ms < $1 order by decided_at_ms limit $2)";
 
@@ -242,57 +237,6 @@ pub async fn set_cost(tx: &mut Tx, id: DecisionId, cost: Micros) -> Result<(), S
         .await
         .map(|_| ()))?;
     Ok(())
-}
-
-/// Where a page of [`counted`] begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CountedAfter {
-    /// When the last decision of the page before was made.
-    pub at: UnixMillis,
-    /// Its id.
-    pub id: Vec<u8>,
-}
-
-/// An ad that was counted on somebody's frequency counters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counted {
-    /// On whose.
-    pub subject: SubjectId,
-    /// Which line item.
-    pub line_item_id: String,
-    /// When.
-    pub at: UnixMillis,
-}
-
-/// Returns a page of counted ads in the order they were decided, and where the next page begins,
-/// `None` at the end.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn counted(
-    db: &Db,
-    after: &CountedAfter,
-) -> Result<(Vec<Counted>, Option<CountedAfter>), StoreError> {
-    type Row = (i64, Vec<u8>, Option<Vec<u8>>, Option<String>);
-    let rows: Vec<Row> = on_db!(db, |pool| sqlx::query_as(COUNTED)
-        .bind(after.at.0)
-        .bind(&after.id)
-        .bind(PAGE_ROWS)
-        .fetch_all(pool)
-        .await)?;
-    let next = rows.last().filter(|_| rows.len() as i64 == PAGE_ROWS);
-    let next = next.map(|(at, id, ..)| CountedAfter {
-        at: UnixMillis(*at),
-        id: id.clone(),
-    });
-    let counted = rows.into_iter().filter_map(|(at, _, subject, line_item)| {
-        Some(Counted {
-            subject: SubjectId::parse(&subject?).ok()?,
-            line_item_id: line_item?,
-            at: UnixMillis(at),
-        })
-    });
-    Ok((counted.collect(), next))
 }
 
 /// Deletes some of the decisions that are older than [`KEEP_MS`].

@@ -9,8 +9,8 @@ use rapport_cache::testing::redis_url;
 use rapport_store::testing::{Engine, TestDb};
 use rapport_store::{Db, on_db};
 
-use crate::log::Log;
 use crate::support::{Clients, home, line_item};
+use rapport_flow::testing::FakeLog;
 
 const LEASE_SECONDS: u64 = 2;
 /// One impression costs this: bid and floor are the same.
@@ -43,6 +43,7 @@ impl Process {
                 &redis_url(),
             ])
             .args(["--profile-url", &world.profile, "--lease-seconds", &seconds])
+            .args(["--data", world.data.path().to_str().unwrap()])
             .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -86,18 +87,20 @@ struct World {
     test: TestDb,
     db: Db,
     profile: String,
-    _log: Log,
+    data: tempfile::TempDir,
+    _log: FakeLog,
 }
 
 impl World {
     async fn new(engine: Engine) -> Self {
-        let (log, profile) = Log::serve().await;
+        let (log, profile) = FakeLog::serve().await;
         let test = TestDb::create(engine).await;
         let db = test.open().await;
         Self {
             test,
             db,
             profile,
+            data: tempfile::tempdir().unwrap(),
             _log: log,
         }
     }

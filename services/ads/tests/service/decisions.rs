@@ -101,7 +101,7 @@ async fn the_best_bid_wins_and_pays_the_second_price_once() {
     );
 
     replica.ads.drain().await;
-    let decided = world.log.collected("AdDecided").remove(0);
+    let decided = world.log.records("AdDecided").remove(0);
     let decided = AdDecided::decode(decided.payload).unwrap();
     assert_eq!(
         (decided.line_item_id.as_str(), decided.price_micros),
@@ -118,9 +118,9 @@ async fn the_best_bid_wins_and_pays_the_second_price_once() {
         [("li-1", true)],
         "what could not be shown has no propensity"
     );
-    let seen = AdImpression::decode(world.log.collected("AdImpression").remove(0).payload).unwrap();
+    let seen = AdImpression::decode(world.log.records("AdImpression").remove(0).payload).unwrap();
     assert_eq!((seen.decision_id, seen.cost_micros), (id.clone(), 3_001));
-    let click = AdClick::decode(world.log.collected("AdClick").remove(0).payload).unwrap();
+    let click = AdClick::decode(world.log.records("AdClick").remove(0).payload).unwrap();
     assert_eq!(
         (click.line_item_id.as_str(), click.cost_micros),
         ("li-1", 0)
@@ -213,7 +213,7 @@ async fn a_repeated_request_gets_the_same_decision_and_costs_nothing() {
         (Code::AlreadyExists, "REQUEST_ID_REUSED")
     );
     replica.ads.drain().await;
-    assert_eq!(world.log.collected("AdDecided").len(), 1);
+    assert_eq!(world.log.records("AdDecided").len(), 1);
 }
 
 #[tokio::test]

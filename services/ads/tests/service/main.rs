@@ -4,7 +4,7 @@
 mod campaigns;
 mod chaos;
 mod decisions;
-mod log;
 mod people;
+mod redis;
 mod store;
 mod support;

@@ -22,7 +22,7 @@ async fn sign_up(world: &World, replica: &Replica, who: SubjectId, age_band: Age
         age_band: age_band.into(),
         ..SignUp::default()
     };
-    world.log.append_of(who, "sign_up", &event);
+    world.log.did(who, "sign_up", 0, &event);
     let line = OrderLine {
         category: "tea".to_owned(),
         ..OrderLine::default()
@@ -31,7 +31,7 @@ async fn sign_up(world: &World, replica: &Replica, who: SubjectId, age_band: Age
         lines: vec![line],
         ..Purchase::default()
     };
-    let sequence = world.log.append_of(who, "purchase", &bought);
+    let (_, sequence) = world.log.did(who, "purchase", 0, &bought);
     replica
         .ads
         .progress()
@@ -113,7 +113,7 @@ async fn a_decision_names_its_subject_under_measure_and_an_impression_under_adve
     }
     replica.ads.drain().await;
     let subjects = |message| {
-        let events = world.log.collected(message).into_iter();
+        let events = world.log.records(message).into_iter();
         let mut subjects: Vec<_> = events.map(|event| event.subject_id.to_vec()).collect();
         subjects.sort_unstable();
         subjects

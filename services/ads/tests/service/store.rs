@@ -7,13 +7,14 @@ use ads_domain::{BilledOn, LedgerError, LineItem};
 use rapport_ads::committer::{Committed, Committer};
 use rapport_ads::error::Error;
 use rapport_ads::grpc::parse;
-use rapport_ads::store::decision::{self, Counted, CountedAfter, Event, NewDecision, Shown};
+use rapport_ads::store::counted::{self, Counted, CountedAfter};
+use rapport_ads::store::decision::{self, Event, NewDecision, Shown};
 use rapport_ads::store::ledger::{self, Note};
 use rapport_ads::store::{campaign, ctr};
 use rapport_ads::wallet::{Terms, Wallet};
 use rapport_store::testing::{Engine, TestDb};
 use rapport_store::{Db, StoreError, on_tx, store_contract};
-use rapport_types::{Clock, DecisionId, ManualClock, Micros, SubjectId, UnixMillis};
+use rapport_types::{Clock, DecisionId, ManualClock, Micros, SubjectId};
 
 use crate::support::{NOW, line_item};
 
@@ -369,11 +370,8 @@ async fn counted_ads_are_read_back_and_old_ones_swept(fixture: Fixture) {
             .unwrap()
     );
     tx.commit().await.unwrap();
-    let all = CountedAfter {
-        at: UnixMillis(0),
-        id: Vec::new(),
-    };
-    assert_eq!(decision::counted(db, &all).await.unwrap().0.len(), 2);
+    let all = CountedAfter::default();
+    assert_eq!(counted::counted(db, &all).await.unwrap().0.len(), 2);
     assert_eq!(decision::sweep(db, NOW).await.unwrap(), 1);
     let expected = Counted {
         subject: SubjectId::new([5; 16]),
@@ -381,7 +379,7 @@ async fn counted_ads_are_read_back_and_old_ones_swept(fixture: Fixture) {
         at: NOW,
     };
     assert_eq!(
-        decision::counted(db, &all).await.unwrap(),
+        counted::counted(db, &all).await.unwrap(),
         (vec![expected], None)
     );
 }

@@ -8,7 +8,6 @@ use rapport_ads::{Ads, Peers};
 use rapport_api::ads::v1::campaign_service_client::CampaignServiceClient;
 use rapport_api::ads::v1::decision_service_client::DecisionServiceClient;
 use rapport_api::ads::v1::*;
-use rapport_api::event::v1::{ConsentChanged, ConsentRegister, Person, SubjectsLinked};
 use rapport_rpc::{Channel, ClientConfig, ServeConfig, Server, connect};
 use rapport_store::testing::{Engine, TestDb};
 use rapport_types::{Clock, ConsentState, ManualClock, Purpose, SubjectId, UnixMillis};
@@ -17,7 +16,7 @@ use tonic::Status;
 use tonic::service::Routes;
 use tonic_types::StatusExt as _;
 
-use crate::log::Log;
+use rapport_flow::testing::FakeLog;
 
 /// 2023-11-14, 22:13:20 UTC.
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -146,20 +145,22 @@ impl Drop for Replica {
 /// A profile, a database, a clock.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) log: Log,
+    pub(crate) log: FakeLog,
     pub(crate) db: TestDb,
     pub(crate) clock: Arc<ManualClock>,
-    profile: String,
+    pub(crate) profile: String,
+    pub(crate) data: tempfile::TempDir,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (log, profile) = Log::serve().await;
+        let (log, profile) = FakeLog::serve().await;
         Self {
             log,
             db: TestDb::create(Engine::Sqlite).await,
             clock: Arc::new(ManualClock::at(NOW)),
             profile,
+            data: tempfile::tempdir().unwrap(),
         }
     }
 
@@ -174,7 +175,14 @@ impl World {
         flags: &[&str],
         clock: Arc<dyn Clock>,
     ) -> Result<Replica, rapport_ads::StartError> {
-        let fixed = ["rapport-ads", "--database-url", self.db.url()];
+        let data = self.data.path().to_str().unwrap();
+        let fixed = [
+            "rapport-ads",
+            "--database-url",
+            self.db.url(),
+            "--data",
+            data,
+        ];
         let config = Config::parse_from(fixed.iter().chain(flags));
         let peers = Peers {
             profile: channel(&self.profile),
@@ -211,36 +219,13 @@ impl World {
         purposes: &[Purpose],
         state: ConsentState,
     ) {
-        let register = |purpose: &Purpose| ConsentRegister {
-            purpose: *purpose as i32,
-            state: match state {
-                ConsentState::Unset => 0,
-                ConsentState::Granted => 1,
-                ConsentState::Revoked => 2,
-            },
-        };
-        let record = ConsentChanged {
-            subject_ids: vec![subject.to_vec()],
-            registers: purposes.iter().map(register).collect(),
-            ..ConsentChanged::default()
-        };
-        let sequence = self.log.control("consent_changed", &record);
+        let sequence = self.log.set_consent(&[subject], purposes, state);
         known(replica, sequence).await;
     }
 
     /// Links subjects; the first is the anchor.
     pub(crate) async fn link(&self, replica: &Replica, subjects: &[SubjectId]) {
-        let person = Person {
-            anchor: subjects[0].to_vec(),
-            members: subjects.iter().map(|subject| subject.to_vec()).collect(),
-        };
-        let record = SubjectsLinked {
-            link_id: vec![7; 16],
-            person: Some(person),
-            graph_version: 1,
-            evidence: "test".to_owned(),
-        };
-        let sequence = self.log.control("subjects_linked", &record);
+        let sequence = self.log.link(subjects);
         known(replica, sequence).await;
     }
 }

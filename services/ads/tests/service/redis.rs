@@ -1,0 +1,182 @@
+//! Caps through a Redis that loses everything in the middle of a run.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rapport_api::ads::v1::{FrequencyCap, LineItem};
+use rapport_api::r#type::v1::Degraded;
+use rapport_cache::testing::OwnRedis;
+use rapport_store::testing::{Engine, TestDb};
+use rapport_types::{Purpose, SubjectId};
+
+use crate::support::{Clients, Replica, World, home, line_item, outcome, subject, winner};
+
+const CAP: usize = 3;
+const PEOPLE: u8 = 6;
+/// Decisions before Redis is emptied, and after.
+const STRETCH: usize = 60;
+
+fn capped() -> LineItem {
+    LineItem {
+        caps: vec![
+            FrequencyCap {
+                impressions_max: CAP as u32,
+                window_hours: 24,
+            },
+            FrequencyCap {
+                impressions_max: 2 * CAP as u32,
+                window_hours: 720,
+            },
+        ],
+        ..line_item("capped", 9_000_000, 900_000_000)
+    }
+}
+
+async fn shop(engine: Engine) -> World {
+    World {
+        db: TestDb::create(engine).await,
+        ..World::new().await
+    }
+}
+
+async fn start(world: &World, name: &str, redis: &OwnRedis, more: &[&str]) -> Replica {
+    let url = redis.url();
+    let mut flags = vec!["--replica", name, "--redis-url", &url];
+    flags.extend(more);
+    let clock = world.clock.clone();
+    world.start_with(&flags, clock).await.unwrap()
+}
+
+async fn stock(world: &World, replica: &Replica) {
+    replica.clients.put_campaign("c").await;
+    replica.clients.put(capped()).await.unwrap();
+    let plain = line_item("plain", 1_000_000, 900_000_000);
+    replica.clients.put(plain).await.unwrap();
+    for n in 0..=PEOPLE {
+        world
+            .grant(replica, subject(n + 1), &[Purpose::Advertise])
+            .await;
+    }
+}
+
+/// Asks until the capped ad is shown to somebody who may still see it.
+async fn served(clients: &Clients, who: SubjectId) {
+    while winner(&clients.home(Some(who)).await) != "capped" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_capped_is_withheld_while_counters_are_rebuilt_and_served_again_after() {
+    let redis = OwnRedis::start();
+    let world = shop(Engine::Sqlite).await;
+    let replica = start(&world, "a", &redis, &[]).await;
+    stock(&world, &replica).await;
+    let (clients, one, other) = (&replica.clients, subject(1), subject(2));
+    served(clients, one).await;
+    served(clients, one).await;
+    redis.flush_all();
+    // Lost, and known to be: nobody sees what is capped, with room or without.
+    for who in [one, other] {
+        let decision = clients.home(Some(who)).await;
+        assert_eq!(
+            (winner(&decision), outcome(&decision, "capped")),
+            ("plain", "FREQUENCY")
+        );
+        assert_eq!(decision.degraded(), Degraded::Dependency);
+    }
+    // Rebuilt: one more for who has seen two, and no more.
+    served(clients, one).await;
+    let decision = clients.home(Some(one)).await;
+    assert_eq!(
+        (winner(&decision), decision.degraded()),
+        ("plain", Degraded::Unspecified)
+    );
+    for _ in 0..CAP {
+        assert_eq!(winner(&clients.home(Some(other)).await), "capped");
+    }
+    assert_eq!(winner(&clients.home(Some(other)).await), "plain");
+    // The next day the daily cap is new and the monthly one is not.
+    world.clock.advance(24 * 3_600_000);
+    redis.flush_all();
+    for who in [one, other] {
+        served(clients, who).await;
+        let mut shown = 1;
+        while winner(&clients.home(Some(who)).await) == "capped" {
+            shown += 1;
+        }
+        assert_eq!(shown, CAP, "a new day");
+    }
+    world.clock.advance(24 * 3_600_000);
+    assert_eq!(
+        winner(&clients.home(Some(one)).await),
+        "plain",
+        "this month"
+    );
+}
+
+/// Two replicas decide for the same people while Redis is emptied. Returns how often each person saw
+/// the capped ad.
+async fn shown_through_a_flush(more: &[&str]) -> HashMap<SubjectId, usize> {
+    let redis = OwnRedis::start();
+    let world = shop(Engine::Postgres).await;
+    let replicas = [
+        start(&world, "a", &redis, more).await,
+        start(&world, "b", &redis, more).await,
+    ];
+    stock(&world, &replicas[0]).await;
+    served(&replicas[0].clients, subject(PEOPLE + 1)).await;
+    let shown = Arc::new(Mutex::new(HashMap::new()));
+    let (decided, over) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let tasks: Vec<_> = (0..4)
+        .map(|worker| {
+            let clients = replicas[worker % 2].clients.clone();
+            let (shown, decided, over) = (shown.clone(), decided.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut number = worker;
+                while !over.load(Ordering::SeqCst) {
+                    let who = subject(number as u8 % PEOPLE + 1);
+                    if winner(&clients.decide(home(Some(who))).await.unwrap()) == "capped" {
+                        *shown.lock().unwrap().entry(who).or_default() += 1;
+                    }
+                    decided.fetch_add(1, Ordering::SeqCst);
+                    number += 1;
+                }
+            })
+        })
+        .collect();
+    let reach = async |target: usize| {
+        while decided.load(Ordering::SeqCst) < target {
+            tokio::task::yield_now().await;
+        }
+    };
+    for _ in 0..2 {
+        reach(decided.load(Ordering::SeqCst) + STRETCH).await;
+        redis.flush_all();
+    }
+    // Until somebody with room is served again, and a while more.
+    served(&replicas[1].clients, subject(PEOPLE + 1)).await;
+    reach(decided.load(Ordering::SeqCst) + STRETCH).await;
+    over.store(true, Ordering::SeqCst);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    shown.lock().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cap_is_passed_when_redis_loses_everything() {
+    let shown = shown_through_a_flush(&[]).await;
+    assert_eq!(shown.len(), usize::from(PEOPLE));
+    assert!(shown.values().all(|shown| *shown == CAP), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_rebuild_caps_are_passed() {
+    let shown = shown_through_a_flush(&["--without", "frequency-rebuild"]).await;
+    assert!(shown.values().any(|shown| *shown > CAP), "{shown:?}");
+}
