@@ -122,6 +122,7 @@ impl Recommend {
             owner: &owner,
             clock: &clock,
             stop: &stop,
+            objects: &objects,
         };
         let timelines = projections.timelines(config.redis()).await?;
         let popularity = projections.popularity().await?;

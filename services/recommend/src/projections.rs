@@ -6,8 +6,9 @@ use std::time::Duration;
 use rapport_cache::{Redis, RedisConfig, RedisStates};
 use rapport_flow::{
     CacheStates, Channel, People, Projection, ProjectionRunner, RunError, RunnerConfig, Running,
-    SqlStates, StateStore,
+    Snapshots, SqlStates, StateStore,
 };
+use rapport_store::objects::ObjectStore;
 use rapport_store::{Db, idempotency};
 use rapport_types::Clock;
 use tokio::sync::watch;
@@ -28,6 +29,8 @@ pub(crate) struct Projections<'a> {
     pub(crate) owner: &'a str,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) stop: &'a CancellationToken,
+    /// Where snapshots are kept.
+    pub(crate) objects: &'a ObjectStore,
 }
 
 impl Projections<'_> {
@@ -85,7 +88,10 @@ impl Projections<'_> {
         &self,
         runner: ProjectionRunner<P>,
     ) -> Result<Running<P>, RunError> {
-        let runner = runner.with_people(self.people.clone());
+        let snapshots = Snapshots::new(self.objects.clone(), "recommend");
+        let runner = runner
+            .with_people(self.people.clone())
+            .with_snapshots(snapshots);
         runner.start(self.stop.clone()).await
     }
 }

@@ -61,3 +61,42 @@ async fn a_write_is_seen_by_the_other_replica() {
     let seen = |answer: &rapport_api::recommend::v1::RecommendResponse| ids(answer) == ["mug"];
     crate::support::eventually(|| reader.ask(subject(1)), seen).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timelines_come_back_after_redis_lost_everything() {
+    let server = rapport_cache::testing::OwnRedis::start();
+    let mut kept = Kept::new(Engine::Sqlite).await;
+    kept.redis = Some(server.url());
+    let running = kept.start().await;
+    let shelf = ["mug", "saucer", "lamp"].map(|id| item(id, "home"));
+    running.upsert("shelf", shelf.to_vec()).await;
+    running.recommend.progress().wait_caught_up().await;
+    buyers(&running, &kept).await;
+    running.train("t").await.unwrap();
+    let person = subject(50);
+    running.grant(&kept, &[person], &BOTH).await;
+    running
+        .has(kept.log.did(person, "view_item", NOW.0, &view("mug")))
+        .await;
+    assert_eq!(
+        running.ask(person).await.items[0].reasons[0].code,
+        "SIMILAR_TO"
+    );
+    server.flush_all();
+    // Nothing new happens, and yet the timeline is read from the log again.
+    let knows = |answer: &rapport_api::recommend::v1::RecommendResponse| {
+        let reasons = answer.items.first().map(|it| it.reasons.as_slice());
+        reasons
+            .unwrap_or_default()
+            .iter()
+            .any(|it| it.code == "SIMILAR_TO")
+    };
+    crate::support::eventually(|| running.ask(person), knows).await;
+    // And it is fresh: what happens now is in it.
+    running
+        .has(kept.log.did(person, "view_item", NOW.0, &view("saucer")))
+        .await;
+    let answer = running.ask(person).await;
+    assert!(!ids(&answer).contains(&"saucer"), "seen a moment ago");
+    running.stop().await;
+}

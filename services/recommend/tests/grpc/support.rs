@@ -27,7 +27,7 @@ use tonic::Status;
 use tonic::service::Routes;
 use tonic_types::StatusExt as _;
 
-use crate::log::Log;
+use crate::log::Neighbours;
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 pub(crate) const BOTH: [Purpose; 2] = [Purpose::Personalise, Purpose::Measure];
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What outlives a restart.
 pub(crate) struct Kept {
-    pub(crate) log: Log,
+    pub(crate) log: Neighbours,
     pub(crate) db: TestDb,
     pub(crate) data: tempfile::TempDir,
     pub(crate) redis: Option<String>,
@@ -52,11 +52,11 @@ pub(crate) struct Running {
 
 impl Kept {
     pub(crate) async fn new(engine: Engine) -> Self {
-        let log = Log::new();
+        let log = Neighbours::default();
         let mut routes = Routes::builder();
         routes
-            .add_service(EventServiceServer::new(log.clone()))
-            .add_service(ConsentServiceServer::new(log.clone()))
+            .add_service(EventServiceServer::new(log.log()))
+            .add_service(ConsentServiceServer::new(log.log()))
             .add_service(ExperimentServiceServer::new(log.clone()));
         let log_channel = serve(routes.routes(), &[]);
         Self {
