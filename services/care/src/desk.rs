@@ -53,6 +53,11 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     /// Wakes the sweeper.
     pub kick: Arc<Notify>,
+    /// Wakes who sends the outbox.
+    pub told: Arc<Notify>,
+    /// Whether events are kept with the change that they tell; off only in the negative control of a
+    /// test.
+    pub durable: bool,
     /// The claim's protections; off only in the negative control of a test.
     pub guarded: bool,
 }
@@ -219,6 +224,7 @@ impl Desk {
             tx.rollback().await?;
             return Ok(0);
         }
+        self.record(&mut tx, &happened, None).await?;
         tx.commit().await?;
         self.tell(happened);
         Ok(given.len())

@@ -11,6 +11,7 @@ pub mod events;
 pub mod grpc;
 pub mod keys;
 pub mod models;
+pub mod relay;
 pub mod store;
 pub mod write;
 
@@ -19,12 +20,13 @@ use std::time::Duration;
 
 use rapport_api::care::v1::agent_service_server::AgentServiceServer;
 use rapport_api::care::v1::case_service_server::CaseServiceServer;
-use rapport_flow::{Channel, Outbox, OutboxConfig, People};
+use rapport_flow::{Channel, Delivery, Outbox, OutboxConfig, People};
 use rapport_math::Rng;
 use rapport_store::{Db, StoreError};
 use rapport_types::Clock;
 use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::service::RoutesBuilder;
@@ -71,6 +73,7 @@ impl StartError {
 #[derive(Debug)]
 pub struct Care {
     desk: Desk,
+    delivery: Delivery,
     stop: CancellationToken,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -114,12 +117,16 @@ impl Care {
             people,
             keys: keys.clone(),
             models,
-            outbox: Outbox::spawn(peers.profile, outbox),
+            outbox: Outbox::spawn(peers.profile.clone(), outbox),
             clock,
             kick: Arc::new(Notify::new()),
+            told: Arc::new(Notify::new()),
+            durable: config.protects("durable-outbox"),
             guarded: config.protects("claim-guard"),
         };
+        let delivery = Delivery::new(peers.profile);
         let tasks = vec![
+            spawn(relay::relay_for_ever(desk.clone(), delivery.clone())),
             spawn(keys.forget_as_people_change()),
             spawn(loader.run()),
             spawn(background::sweep_for_ever(desk.clone())),
@@ -127,6 +134,7 @@ impl Care {
         ];
         Ok(Self {
             desk,
+            delivery,
             stop,
             _tasks: tasks,
         })
@@ -152,10 +160,14 @@ impl Care {
         &self.desk.people
     }
 
-    /// Returns the way back to the log, for tests and tools that wait until it took everything.
-    #[must_use]
-    pub fn outbox(&self) -> &Outbox {
-        &self.desk.outbox
+    /// Waits until the log took everything that was told before: for tests and tools.
+    ///
+    /// # Errors
+    /// [`error::Error`] when the database or profile's keys are away.
+    pub async fn told(&self) -> Result<(), error::Error> {
+        relay::relay(&self.desk, &mut self.delivery.clone()).await?;
+        self.desk.outbox.flushed().await;
+        Ok(())
     }
 
     /// Gives waiting cases to agents with room now, and returns how many: for tools and tests that
@@ -167,9 +179,15 @@ impl Care {
         background::sweep(&self.desk).await
     }
 
-    /// Sends what waits to the log, three seconds at most. Where profile lives in the same process,
-    /// call it while that still answers.
+    /// Sends what waits to the log, three seconds at most: decisions that it does not take are lost,
+    /// everything else stays for the next start. Where profile lives in the same process, call it while
+    /// that still answers.
     pub async fn flush(&self) {
+        let mut delivery = self.delivery.clone();
+        let relayed = timeout(FLUSH_MAX, relay::relay(&self.desk, &mut delivery)).await;
+        if !matches!(relayed, Ok(Ok(()))) {
+            tracing::warn!("events stay in the outbox");
+        }
         if let Err(error) = self.desk.outbox.drain(FLUSH_MAX).await {
             tracing::warn!(waiting = error.waiting, "events did not reach the log");
         }

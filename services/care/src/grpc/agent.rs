@@ -98,6 +98,7 @@ impl AgentApi {
         let response = pb::UpsertAgentResponse {
             agent: Some(encode::agent(&row)),
         };
+        self.desk.record(&mut tx, &happened, None).await?;
         finish(tx, slot, &response.encode_to_vec()).await?;
         self.desk.tell(happened);
         self.desk.kick.notify_one();
@@ -126,6 +127,7 @@ impl AgentApi {
             agent: Some(encode::agent(&row)),
             assigned: given.iter().map(|case| encode::case(case, now)).collect(),
         };
+        self.desk.record(&mut tx, &happened, None).await?;
         finish(tx, slot, &response.encode_to_vec()).await?;
         self.desk.tell(happened);
         // What somebody put back may suit somebody else.
@@ -188,6 +190,7 @@ impl AgentApi {
                 reason: why_nothing(&row).to_owned(),
             },
         };
+        self.desk.record(&mut tx, &happened, None).await?;
         finish(tx, slot, &response.encode_to_vec()).await?;
         self.desk.tell(happened);
         Ok(response)

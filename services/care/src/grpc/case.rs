@@ -116,6 +116,7 @@ impl CaseApi {
             route: Some(encode::route(&routed)),
         };
         happened.push(Happening::Changed(row));
+        self.desk.record(&mut tx, &happened, Some(&key)).await?;
         // The answer quotes the message and may name a feeling: at rest it is sealed like both.
         let recorded = key.seal(asked.request_id.as_bytes(), &response.encode_to_vec());
         finish(tx, slot, &recorded).await?;
@@ -184,6 +185,7 @@ impl CaseApi {
         if row.state != before {
             happened.push(Happening::Changed(row));
         }
+        self.desk.record(&mut tx, &happened, Some(&key)).await?;
         finish(tx, slot, &response.encode_to_vec()).await?;
         self.desk.tell(happened);
         Ok(response)
@@ -237,8 +239,10 @@ impl CaseApi {
         let response = pb::EndCaseResponse {
             case: Some(encode::case(&row, now)),
         };
+        let happened = [Happening::Changed(row)];
+        self.desk.record(&mut tx, &happened, None).await?;
         finish(tx, slot, &response.encode_to_vec()).await?;
-        self.desk.tell([Happening::Changed(row)]);
+        self.desk.tell(happened);
         if let Some(agent_id) = freed {
             self.refill(&agent_id).await;
         }

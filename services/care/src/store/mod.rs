@@ -4,3 +4,4 @@ pub mod agent;
 pub mod assignment;
 pub mod case;
 pub mod message;
+pub mod outbox;

@@ -155,14 +155,14 @@ async fn a_case_goes_to_the_specialist_and_the_others_are_told_why_not(service: 
     );
     assert_eq!(service.load("expert").await, 1);
 
-    service.care.outbox().flushed().await;
-    let decided = service.profile.collected("RouteDecided");
+    service.care.told().await.unwrap();
+    let decided = service.log.collected("RouteDecided");
     assert_eq!(decided.len(), 1);
     assert!(
         decided[0].subject_id.is_empty(),
         "without the measure consent"
     );
-    let changed = service.profile.collected("CaseChanged");
+    let changed = service.log.collected("CaseChanged");
     assert_eq!(changed.len(), 1);
     assert_eq!(changed[0].subject_id, ALICE.to_vec());
 }
@@ -391,7 +391,7 @@ async fn what_is_not_there_is_not_found(service: Service) {
     let status = service.cases().get_case(request).await.unwrap_err();
     assert_eq!(refusal(&status).0, error::CASE_NOT_FOUND);
 
-    service.profile.forget_key(BOB);
+    service.log.forget_key(BOB);
     let status = service
         .cases()
         .open_case(opening(BOB, "hello"))

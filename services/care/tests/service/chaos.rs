@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rapport_api::care::v1 as pb;
 use rapport_api::care::v1::agent_service_client::AgentServiceClient;
 use rapport_api::care::v1::case_service_client::CaseServiceClient;
+use rapport_flow::testing::FakeLog;
 use rapport_store::testing::{Engine, TestDb};
 use rapport_store::{Db, on_db};
 use rapport_types::SubjectId;
@@ -19,7 +20,6 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::profile::FakeProfile;
 use crate::support::{an_agent, new_id, opening};
 
 const CASES: usize = 500;
@@ -33,16 +33,16 @@ const TRY_MAX: Duration = Duration::from_secs(1);
 /// The pause before the next try.
 const TRY_PAUSE: Duration = Duration::from_millis(10);
 /// How long anything may take: far above what it does.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One router.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    channel: Channel,
+    pub(crate) channel: Channel,
 }
 
 impl Process {
-    async fn start(url: &str, profile: &str, more: &[&str]) -> Self {
+    pub(crate) async fn start(url: &str, profile: &str, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -67,6 +67,12 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         process
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     #[expect(unsafe_code, reason = "a signal to our own child")]
@@ -287,8 +293,7 @@ enum Nemesis {
 
 async fn race(nemesis: Nemesis, more: &[&str]) -> Vec<String> {
     let home = TestDb::create(Engine::Postgres).await;
-    let (_profile, address) = FakeProfile::serve().await;
-    let profile = format!("http://{address}");
+    let (_log, profile) = FakeLog::serve().await;
     let mut killed = Process::start(home.url(), &profile, more).await;
     let paused = Process::start(home.url(), &profile, more).await;
     let race = Arc::new(Race {
@@ -315,7 +320,7 @@ async fn race(nemesis: Nemesis, more: &[&str]) -> Vec<String> {
         reach(&race, 200).await;
         paused.signal(libc::SIGCONT);
         reach(&race, 300).await;
-        killed.child.kill().unwrap();
+        killed.kill();
     }
     for opener in openers {
         opener.await.unwrap();

@@ -5,7 +5,7 @@
 mod agents;
 mod cases;
 mod chaos;
+mod outbox;
 mod people;
-mod profile;
 mod store;
 mod support;

@@ -54,14 +54,14 @@ async fn feelings_are_read_only_by_consent(service: Service) {
     let calm = service.open(ANGRY).await.analysis.unwrap();
     assert_eq!(calm.emotion, "");
 
-    service.care.outbox().flushed().await;
-    let observed = service.profile.collected("EmotionObserved");
+    service.care.told().await.unwrap();
+    let observed = service.log.collected("EmotionObserved");
     assert_eq!(observed.len(), 1, "one of three messages");
     let personal = observed[0].personal.as_ref().unwrap();
     let personal = EmotionObservedPersonal::decode(personal.value.as_slice()).unwrap();
     assert_eq!(personal.label, "anger");
     assert!(personal.arousal > 0.0);
-    let received = service.profile.collected("MessageReceived");
+    let received = service.log.collected("MessageReceived");
     assert_eq!(received.len(), 3);
     let message = received[0].payload.as_ref().unwrap();
     let message = MessageReceived::decode(message.value.as_slice()).unwrap();
@@ -69,7 +69,7 @@ async fn feelings_are_read_only_by_consent(service: Service) {
         (message.length, message.language.as_str()),
         (ANGRY.chars().count() as u32, "zh")
     );
-    let routed = service.profile.collected("RouteDecided");
+    let routed = service.log.collected("RouteDecided");
     let with_subject = routed
         .iter()
         .filter(|event| !event.subject_id.is_empty())
@@ -179,7 +179,7 @@ async fn an_erased_customers_texts_read_as_empty(service: Service) {
 }
 
 async fn no_key_no_case(service: Service) {
-    service.profile.hold_keys_back(true);
+    service.log.hold_keys_back(true);
     let status = service
         .cases()
         .open_case(opening(BOB, "hello"))
@@ -195,7 +195,7 @@ async fn no_key_no_case(service: Service) {
         .unwrap()
         .into_inner();
     assert_eq!(queue.waiting, 0, "nothing half done");
-    service.profile.hold_keys_back(false);
+    service.log.hold_keys_back(false);
     service
         .cases()
         .open_case(opening(BOB, "hello"))

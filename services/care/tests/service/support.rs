@@ -10,14 +10,13 @@ use rapport_api::care::v1::case_service_client::CaseServiceClient;
 use rapport_api::r#type::v1::Channel as Contact;
 use rapport_care::config::Config;
 use rapport_care::{Care, Peers};
+use rapport_flow::testing::FakeLog;
 use rapport_rpc::{Channel, ClientConfig, ServeConfig, Server, connect};
 use rapport_store::testing::{Engine, TestDb};
 use rapport_types::{ConsentState, ManualClock, Purpose, SubjectId, UnixMillis};
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_types::StatusExt as _;
-
-use crate::profile::FakeProfile;
 
 /// When the tests' world begins.
 pub(crate) const START: UnixMillis = UnixMillis(1_760_000_000_000);
@@ -26,7 +25,7 @@ pub(crate) const BOB: SubjectId = SubjectId::new([0xb0; 16]);
 
 /// A running server.
 pub(crate) struct Service {
-    pub(crate) profile: FakeProfile,
+    pub(crate) log: FakeLog,
     pub(crate) care: Arc<Care>,
     pub(crate) channel: Channel,
     pub(crate) clock: Arc<ManualClock>,
@@ -37,9 +36,9 @@ pub(crate) struct Service {
 pub(crate) async fn spawn(engine: Engine) -> Service {
     let home = TestDb::create(engine).await;
     let folder = tempfile::tempdir().unwrap();
-    let (profile, address) = FakeProfile::serve().await;
+    let (log, url) = FakeLog::serve().await;
     let peers = Peers {
-        profile: connect(&ClientConfig::new(format!("http://{address}"))).unwrap(),
+        profile: connect(&ClientConfig::new(url)).unwrap(),
     };
     let clock = Arc::new(ManualClock::at(START));
     let config = config(home.url(), folder.path());
@@ -54,7 +53,7 @@ pub(crate) async fn spawn(engine: Engine) -> Service {
     let address = bound.address();
     tokio::spawn(bound.run(std::future::pending()));
     Service {
-        profile,
+        log,
         care: Arc::new(care),
         channel: connect(&ClientConfig::new(format!("http://{address}"))).unwrap(),
         clock,
@@ -224,7 +223,7 @@ impl Service {
 
     /// Writes a register and waits until care knows.
     pub(crate) async fn consent(&self, subject: SubjectId, purpose: Purpose, state: ConsentState) {
-        self.profile.set_consent(subject, purpose, state);
+        self.log.set_consent(&[subject], &[purpose], state);
         let granted = state == ConsentState::Granted;
         let people = self.care.people();
         self.until(|| people.consent(subject, purpose).is_granted() == granted)
@@ -233,7 +232,7 @@ impl Service {
 
     /// Erases a subject and waits until care knows.
     pub(crate) async fn erase(&self, subject: SubjectId) {
-        self.profile.erase(subject);
+        self.log.erase(subject);
         self.until(|| self.care.people().is_erased(subject)).await;
     }
 
