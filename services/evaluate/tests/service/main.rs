@@ -2,7 +2,6 @@
 //! Evaluate through a real server and a real client, over a small log in memory.
 
 mod experiments;
-mod log;
 mod reports;
 mod restart;
 mod support;

@@ -20,16 +20,15 @@ use rapport_api::r#type::v1::{ConsentState, Purpose as WirePurpose};
 use rapport_evaluate::Evaluate;
 use rapport_evaluate::config::Config;
 use rapport_flow::Channel;
+use rapport_flow::testing::{self, FakeLog};
 use rapport_rpc::{ClientConfig, ServeConfig, Server};
 use rapport_store::testing::{Engine, TestDb};
-use rapport_types::{ManualClock, SubjectId, UnixMillis};
+use rapport_types::{ManualClock, SubjectId, UnixMillis, partition_of};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_types::StatusExt as _;
-
-use crate::log::Log;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 /// Noon of the day on which every test stands.
@@ -37,7 +36,7 @@ pub(crate) const NOW: i64 = 20_000 * DAY_MS + DAY_MS / 2;
 
 /// What outlives a restart.
 pub(crate) struct Ground {
-    pub(crate) log: Log,
+    pub(crate) log: FakeLog,
     profile: Channel,
     db: TestDb,
     folder: tempfile::TempDir,
@@ -56,7 +55,8 @@ pub(crate) struct World {
 
 impl Ground {
     pub(crate) async fn new(engine: Engine) -> Self {
-        let (log, profile) = Log::serve().await;
+        let (log, url) = FakeLog::serve().await;
+        let profile = testing::connect(&url);
         Self {
             log,
             profile,
@@ -117,19 +117,35 @@ impl World {
     pub(crate) async fn settle(&self) {
         let people = self.evaluate.people();
         let mut changes = people.subscribe();
-        while people.control_sequence() < self.ground.log.control_end() {
+        let ends = self.ground.log.ends();
+        let (control_end, ends) = ends.split_last().unwrap();
+        while people.control_sequence() < *control_end {
             // Lagging is as good as a change: look again.
             let _ = changes.recv().await;
         }
-        for (partition, end) in self.ground.log.ends().into_iter().enumerate() {
+        for (partition, end) in (0..).zip(ends) {
             for progress in self.evaluate.progress() {
-                progress.wait_for(partition as u32, end).await;
+                progress.wait_for(partition, *end).await;
             }
         }
     }
 
-    pub(crate) fn event(&self, subject: Option<SubjectId>, event: EventRecord) {
-        self.ground.log.append(subject, event);
+    /// Appends an event of a subject, or of nobody.
+    pub(crate) fn event(&self, subject: Option<SubjectId>, mut event: EventRecord) {
+        event.partition = match subject {
+            Some(subject) => subject.partition(),
+            None => partition_of(event.event_id.as_bytes()),
+        };
+        event.subject_id = subject.map(SubjectId::to_vec).unwrap_or_default().into();
+        self.ground.log.append(event);
+    }
+
+    /// Appends a control record and, as the relay would, its copies in its subjects' partitions.
+    fn control(&self, kind: &str, message: &impl Message, subjects: &[SubjectId]) {
+        for subject in subjects {
+            self.ground.log.did(*subject, kind, 0, message);
+        }
+        self.ground.log.control(kind, message);
     }
 
     pub(crate) fn consent(&self, subjects: &[SubjectId], state: ConsentState) {
@@ -142,9 +158,7 @@ impl World {
             registers: vec![register],
             ..ConsentChanged::default()
         };
-        self.ground
-            .log
-            .control("consent_changed", &changed, subjects);
+        self.control("consent_changed", &changed, subjects);
     }
 
     pub(crate) fn link(&self, members: &[SubjectId], graph_version: u64) {
@@ -157,7 +171,7 @@ impl World {
             graph_version,
             ..SubjectsLinked::default()
         };
-        self.ground.log.control("subjects_linked", &linked, members);
+        self.control("subjects_linked", &linked, members);
     }
 
     pub(crate) fn erase(&self, subject: SubjectId, graph_version: u64) {
@@ -166,9 +180,7 @@ impl World {
             graph_version,
             ..SubjectsErased::default()
         };
-        self.ground
-            .log
-            .control("subjects_erased", &erased, &[subject]);
+        self.control("subjects_erased", &erased, &[subject]);
     }
 
     pub(crate) async fn running(&mut self, key: &str) {
