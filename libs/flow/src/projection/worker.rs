@@ -76,6 +76,8 @@ pub(super) struct Worker<P: Projection> {
     flush_at: Option<Instant>,
     backoff: Backoff,
     caught_up: bool,
+    /// Whether it had caught up once: busy partitions take turns in being behind.
+    live: bool,
     /// When to write snapshots; `None` without an object store.
     schedule: Option<Schedule>,
 }
@@ -123,6 +125,7 @@ impl<P: Projection> Worker<P> {
             flush_at,
             backoff,
             caught_up,
+            live: false,
         })
     }
 
@@ -213,7 +216,7 @@ impl<P: Projection> Worker<P> {
     async fn take(&mut self, tailed: Tailed) -> Result<(), StateError> {
         if let Some(batch) = &tailed.batch {
             // A replay joins no trace: the requests behind it are long over.
-            let live = if self.caught_up {
+            let live = if self.live {
                 &batch.events[..]
             } else {
                 &[]
@@ -222,6 +225,7 @@ impl<P: Projection> Worker<P> {
             self.apply(batch).await?;
         }
         self.caught_up = tailed.caught_up;
+        self.live |= tailed.caught_up;
         self.report();
         Ok(())
     }
