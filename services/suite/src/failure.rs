@@ -24,12 +24,18 @@ impl Failure {
         if status.code() == tonic::Code::Unavailable
             && matches!(reason.as_str(), "TRANSPORT" | "NO_ENDPOINT" | "")
         {
-            return Self::Unreachable(format!(
-                "no server answers at {server}: start one with `rapport serve`, or name another with --server"
-            ));
+            return Self::unreachable(server);
         }
         let code = rapport_rpc::code_name(status.code());
         Self::Failed(format!("{what}: {} ({code} {reason})", status.message()))
+    }
+
+    /// Returns that nobody answers at `server`, and what to do.
+    #[must_use]
+    pub fn unreachable(server: &str) -> Self {
+        Self::Unreachable(format!(
+            "no server answers at {server}: start one with `rapport serve`, or name another with --server"
+        ))
     }
 
     /// Returns the exit code.

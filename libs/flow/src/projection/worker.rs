@@ -216,11 +216,7 @@ impl<P: Projection> Worker<P> {
     async fn take(&mut self, tailed: Tailed) -> Result<(), StateError> {
         if let Some(batch) = &tailed.batch {
             // A replay joins no trace: the requests behind it are long over.
-            let live = if self.live {
-                &batch.events[..]
-            } else {
-                &[]
-            };
+            let live = if self.live { &batch.events[..] } else { &[] };
             let _traced = applying(P::NAME, live);
             self.apply(batch).await?;
         }

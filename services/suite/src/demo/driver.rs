@@ -18,6 +18,7 @@ use rapport_api::recommend::v1::recommend_service_client::RecommendServiceClient
 use rapport_rpc::Channel;
 use rapport_town::{Arm, Body, Moment, Served, SessionStart, Town, TownEvent};
 use rapport_types::{ManualClock, SubjectId};
+use tonic::{Code, Response, Status};
 
 use super::convert::{Decisions, channel, device, to_new_event};
 use super::setup::{EXPERIMENT, TREATMENT};
@@ -49,6 +50,8 @@ pub struct Lived {
     pub cases: u64,
     /// Devices that were linked to a log-in.
     pub links: u64,
+    /// Answers that came too late to be shown.
+    pub late: u64,
 }
 
 /// Drives one town.
@@ -67,6 +70,8 @@ pub struct Driver<'a> {
     linked: HashMap<String, String>,
     lived: Lived,
     numbers: u64,
+    /// What request ids begin with.
+    run: String,
 }
 
 impl std::fmt::Debug for Driver<'_> {
@@ -95,6 +100,7 @@ impl<'a> Driver<'a> {
             linked: HashMap::new(),
             lived: Lived::default(),
             numbers: 0,
+            run: String::new(),
         }
     }
 
@@ -103,6 +109,7 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// [`Failure`] of the first call that fails.
     pub async fn live(&mut self, town: &mut Town) -> Result<Lived, Failure> {
+        self.run = super::setup::run_of(town);
         let (start, days) = (town.config().start.0, i64::from(town.config().days));
         let mut progress = Progress::new("days", days as u64);
         let mut day = 0;
@@ -114,7 +121,11 @@ impl<'a> Driver<'a> {
             if today > day {
                 progress.advance((today - day) as u64);
                 if today / TRAIN_EVERY_DAYS > day / TRAIN_EVERY_DAYS {
-                    super::setup::train_recommender(&self.peers, &format!("day-{today}")).await?;
+                    super::setup::train_recommender(
+                        &self.peers,
+                        &format!("{}-day-{today}", self.run),
+                    )
+                    .await?;
                 }
                 day = today;
             }
@@ -145,24 +156,16 @@ impl<'a> Driver<'a> {
             placement: PLACEMENT.to_owned(),
             ..Default::default()
         };
-        let shown = self
-            .recommend
-            .recommend(request)
-            .await
-            .map_err(failed("recommend"))?
-            .into_inner();
+        let shown = self.recommend.recommend(request).await;
+        let shown = self.in_time(shown, "recommend")?;
         let request = ads::DecideRequest {
             request_id: self.request_id("decide"),
             subject_id: subject_id.clone(),
             placement: PLACEMENT.to_owned(),
             ..Default::default()
         };
-        let ad = self
-            .ads
-            .decide(request)
-            .await
-            .map_err(failed("decide"))?
-            .into_inner();
+        let ad = self.ads.decide(request).await;
+        let ad = self.in_time(ad, "decide")?;
         let arm = self.expose(visit, &subject_id).await?;
         let served = Served {
             recommended: shown
@@ -180,6 +183,28 @@ impl<'a> Driver<'a> {
         };
         let came = town.respond(visit, &served);
         self.send(&came, &decisions).await
+    }
+
+    /// Returns an answer, or nothing to show where it did not come in time: a page does not wait, and a
+    /// shop does not close for it.
+    fn in_time<T: Default>(
+        &mut self,
+        answer: Result<Response<T>, Status>,
+        what: &'static str,
+    ) -> Result<T, Failure> {
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::DeadlineExceeded | Code::ResourceExhausted
+                ) =>
+            {
+                self.lived.late += 1;
+                Ok(T::default())
+            }
+            Err(status) => Err(failed(what)(status)),
+        }
     }
 
     /// Asks which side of the shop's experiment a person is on, and says that the person met it;
@@ -404,7 +429,7 @@ impl<'a> Driver<'a> {
 
     fn request_id(&mut self, what: &str) -> String {
         self.numbers += 1;
-        format!("{what}-{}", self.numbers)
+        format!("{}-{what}-{}", self.run, self.numbers)
     }
 }
 

@@ -139,8 +139,15 @@ pub struct SimulateArgs {
 pub async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     let peers = Peers::connect(&args.to)?;
     let mut town = args.town.town()?;
-    setup::set_up(&peers, &town).await?;
-    let lived = Driver::new(&peers, None).live(&mut town).await?;
+    let lived = async {
+        setup::set_up(&peers, &town).await?;
+        Driver::new(&peers, None).live(&mut town).await
+    };
+    // The driver does not know where the server is.
+    let lived = lived.await.map_err(|failure| match failure {
+        Failure::Unreachable(_) => Failure::unreachable(&args.to.server),
+        Failure::Usage(_) | Failure::Failed(_) | Failure::Interrupted => failure,
+    })?;
     output::print(&lived, args.json);
     Ok(())
 }

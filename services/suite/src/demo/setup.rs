@@ -84,6 +84,14 @@ pub async fn set_up(peers: &Peers, town: &Town) -> Result<(), Failure> {
     experiment(peers).await
 }
 
+/// Returns what the request ids of one town's life begin with: another town, or the same one at another
+/// time, writes other campaigns under other ids.
+#[must_use]
+pub fn run_of(town: &Town) -> String {
+    let config = town.config();
+    format!("town-{:x}-{}", config.seed, config.start.0)
+}
+
 async fn catalogue(peers: &Peers, town: &Town) -> Result<(), Failure> {
     let categories = town.catalogue().categories();
     let items = town.catalogue().items().iter().map(|item| recommend::Item {
@@ -99,7 +107,7 @@ async fn catalogue(peers: &Peers, town: &Town) -> Result<(), Failure> {
         tags: Vec::new(),
     });
     let request = recommend::UpsertItemsRequest {
-        request_id: "town-catalogue".to_owned(),
+        request_id: format!("{}-catalogue", run_of(town)),
         items: items.collect(),
     };
     let sent = CatalogServiceClient::new(peers.recommend.clone())
@@ -109,6 +117,7 @@ async fn catalogue(peers: &Peers, town: &Town) -> Result<(), Failure> {
 }
 
 async fn campaigns(peers: &Peers, town: &Town) -> Result<(), Failure> {
+    let run = run_of(town);
     let mut client = CampaignServiceClient::new(peers.ads.clone());
     let days = i64::from(town.config().days);
     let starts_at_ms = town.config().start.0;
@@ -126,7 +135,7 @@ async fn campaigns(peers: &Peers, town: &Town) -> Result<(), Failure> {
                 channel: channel as i32,
             };
             let request = ads::UpsertCampaignRequest {
-                request_id: format!("town-{}", item.campaign_id),
+                request_id: format!("{run}-{}", item.campaign_id),
                 campaign: Some(campaign),
             };
             client
@@ -135,7 +144,7 @@ async fn campaigns(peers: &Peers, town: &Town) -> Result<(), Failure> {
                 .map_err(failed("campaign"))?;
         }
         let request = ads::UpsertLineItemRequest {
-            request_id: format!("town-{}", item.id),
+            request_id: format!("{run}-{}", item.id),
             line_item: Some(line_item(town, index, days)),
         };
         client
@@ -250,7 +259,7 @@ async fn experiment(peers: &Peers) -> Result<(), Failure> {
 /// [`Failure`] of the call.
 pub async fn train_recommender(peers: &Peers, request_id: &str) -> Result<(), Failure> {
     let request = recommend::TrainModelRequest {
-        request_id: format!("town-{request_id}"),
+        request_id: request_id.to_owned(),
     };
     let sent = ModelServiceClient::new(peers.recommend.clone())
         .train_model(request)
