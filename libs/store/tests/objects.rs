@@ -49,6 +49,27 @@ async fn a_failed_write_leaves_the_former_object_and_no_rubbish() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_object_is_read_as_far_as_it_goes() {
+    let (store, _folder) = store();
+    store.put("log/a", b"0123456789".to_vec()).await.unwrap();
+    for (offset, length, expected) in [
+        (0, 4, Some("0123")),
+        (4, 3, Some("456")),
+        (8, 5, Some("89")),
+        (10, 1, Some("")),
+        (99, 1, Some("")),
+    ] {
+        let part = store.get_range("log/a", offset, length).await.unwrap();
+        assert_eq!(part.as_deref(), expected.map(str::as_bytes), "{offset}");
+    }
+    for absent in ["log/b", "log"] {
+        assert_eq!(store.get_range(absent, 0, 1).await.unwrap(), None);
+    }
+    let refused = store.get_range("../a", 0, 1).await;
+    assert!(matches!(refused, Err(ObjectError::InvalidName(_))));
+}
+
+#[tokio::test]
 async fn an_object_above_the_limit_is_not_read() {
     let (store, _folder) = store();
     store.put("big", vec![0; 11]).await.unwrap();

@@ -18,6 +18,7 @@ store_contract!(
         erased_subjects_leave_their_segments,
         rows_of_erased_subjects_are_sealed_without_them,
         an_interrupted_rewrite_goes_on,
+        a_reader_goes_on_through_a_rewrite,
         retention_forgets_old_segments,
     ]
 );
@@ -162,6 +163,33 @@ async fn an_interrupted_rewrite_goes_on(mut log: Vault) {
     assert_eq!(log.keep(options()).await.swept, 1);
     log.restart().await;
     assert_tombstones(&log.read(3, 0).await.unwrap());
+}
+
+/// Its process has the former file's header and blocks in memory, and the file is gone.
+async fn a_reader_goes_on_through_a_rewrite(mut log: Vault) {
+    sealed(&mut log).await;
+    let disk = log.disk().await;
+    let first = disk.read_after(3, 0).await.unwrap();
+    let end = first[0].last_sequence;
+    let middle = disk.read_after(3, end / 2).await.unwrap();
+    assert_eq!(middle, first, "one block holds both");
+    log.erased.0.lock().unwrap().push((START.0, ALICE));
+    log.clock.advance(8 * DAY_MS);
+    assert!(log.keep(options()).await.rewritten > 0);
+    let mut sequences = Vec::new();
+    let mut after = end / 2;
+    while let Some(batch) = disk.read_after(3, after).await.unwrap().first() {
+        let events = batch.events().unwrap();
+        assert!(
+            events
+                .iter()
+                .all(|event| event.subject_id != ALICE.to_vec())
+        );
+        let news = events.iter().filter(|event| event.sequence > after);
+        sequences.extend(news.map(|event| event.sequence));
+        after = batch.last_sequence;
+    }
+    assert!(sequences.into_iter().eq(end / 2 + 1..=100));
 }
 
 async fn retention_forgets_old_segments(mut log: Vault) {
