@@ -145,7 +145,13 @@ impl EventApi {
     pub(super) fn tail(&self, request: pb::TailEventsRequest) -> Result<Tail, Error> {
         let query = parse_tail(request)?;
         let (disk, hub) = (self.disk.clone(), Arc::clone(&self.hub));
-        Ok(Tail::new(disk, hub, &query.cursors, query.filter, query.follow))
+        Ok(Tail::new(
+            disk,
+            hub,
+            &query.cursors,
+            query.filter,
+            query.follow,
+        ))
     }
 
     async fn positions(&self) -> Result<pb::GetLogPositionsResponse, Error> {

@@ -124,7 +124,11 @@ mod tests {
             payload: vec![1, 2, 3].into(),
             ..EventRecord::default()
         };
-        let events = vec![event(5, "view_item"), event(6, "purchase"), event(7, "view_item")];
+        let events = vec![
+            event(5, "view_item"),
+            event(6, "purchase"),
+            event(7, "view_item"),
+        ];
         let stored = StoredBatch {
             partition: 7,
             first_sequence: 5,
