@@ -86,7 +86,7 @@ impl Life {
         eventually!("the tablet is a person of its own", {
             self.profile_of(&tablet)
                 .await
-                .is_ok_and(|known| known.members == 1 && known.tags.is_empty())
+                .is_ok_and(|known| known.members == 1 && tells_of_its_message_only(&known))
         });
         eventually!("the tablet's timeline is its own", {
             let request = recommend::GetTimelineRequest {
@@ -148,4 +148,12 @@ impl Life {
             case.messages.iter().all(|message| message.text.is_empty())
         });
     }
+}
+
+/// Returns whether a profile holds nothing but the message that its own device wrote: the hour of it, and
+/// neither an interest nor a view of the other device.
+fn tells_of_its_message_only(known: &profile::Profile) -> bool {
+    let own = ["message_received", "emotion_observed"];
+    let counted = |count: &profile::TypeCount| own.contains(&count.r#type.as_str());
+    known.tags.iter().all(|tag| tag.kind == "behaviour") && known.events.iter().all(counted)
 }
