@@ -6,6 +6,7 @@
 mod cache;
 mod progress;
 mod read;
+mod readers;
 mod replay;
 mod runner;
 mod snapshot;

@@ -3,7 +3,7 @@
 
 mod server;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,7 @@ use rapport_api::event::v1::{
 use rapport_api::profile::v1::consent_service_server::ConsentServiceServer;
 use rapport_api::profile::v1::event_service_server::EventServiceServer;
 use rapport_api::profile::v1::key_service_server::KeyServiceServer;
+use rapport_api::profile::v1::reader_service_server::ReaderServiceServer;
 use rapport_api::profile::v1::{GetControlSnapshotResponse, NewEvent};
 use rapport_types::{
     CONTROL_PARTITION, ConsentState, PARTITIONS, Purpose, SubjectId, partition_of,
@@ -60,6 +61,8 @@ struct Shared {
     /// Subjects without a key: erased or never seen.
     keyless: Mutex<HashSet<SubjectId>>,
     keys_away: AtomicBool,
+    /// What registered readers verified last, by name and partition.
+    readers: Mutex<BTreeMap<String, BTreeMap<u32, u64>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +95,7 @@ impl Default for FakeLog {
             collects: AtomicUsize::new(0),
             keyless: Mutex::default(),
             keys_away: AtomicBool::new(false),
+            readers: Mutex::default(),
         }))
     }
 }
@@ -116,6 +120,7 @@ impl FakeLog {
             .add_service(EventServiceServer::new(log.clone()))
             .add_service(ConsentServiceServer::new(log.clone()))
             .add_service(KeyServiceServer::new(log.clone()))
+            .add_service(ReaderServiceServer::new(log.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         (log, format!("http://{address}"))
@@ -306,6 +311,12 @@ impl FakeLog {
     #[must_use]
     pub fn collects(&self) -> usize {
         self.0.collects.load(Ordering::SeqCst)
+    }
+
+    /// Returns what registered readers verified last, by name and partition.
+    #[must_use]
+    pub fn readers(&self) -> BTreeMap<String, BTreeMap<u32, u64>> {
+        lock(&self.0.readers).clone()
     }
 
     /// Answers from now on that the subject does not exist.

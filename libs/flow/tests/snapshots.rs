@@ -263,6 +263,18 @@ async fn a_consumer_that_the_log_outran_goes_on_from_its_snapshot_or_says_that_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_told_how_far_verified_snapshots_reach() {
+    let world = world(Engine::Sqlite, |_| in_cache(MemoryStates::default())).await;
+    world.append(&mut Rng::seeded(1), 100);
+    let (running, stop) = world.start(NEVER).await;
+    world.is_read(&running).await;
+    stop_cleanly(running, stop).await;
+    let ends = (0..).zip(world.log.ends());
+    let moved = ends.filter(|(_, end)| *end > 0).collect();
+    assert_eq!(world.log.readers()["test/digest/v1"], moved);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_who_was_erased_comes_back_from_a_snapshot() {
     let world = world(Engine::Sqlite, |_| in_cache(MemoryStates::default())).await;
     world.append(&mut Rng::seeded(1), 300);

@@ -301,6 +301,9 @@ impl<P: Projection> ProjectionRunner<P> {
             false => States::stored(context.store.clone()),
         };
         let progress = context.progress.clone();
+        let reader = context.clone();
+        // The log need not be there for a projection to start.
+        tokio::spawn(async move { reader.register(None).await });
         let task = if context.resident {
             let lease = context.acquire_alone().await?;
             let all = (0..PARTITIONS).collect();

@@ -91,6 +91,11 @@ impl Snapshots {
         Instant::now() + self.every / turns
     }
 
+    /// Returns the name under which a projection's version reads the log.
+    pub(super) fn reader<P: Projection>(&self) -> String {
+        format!("{}/{}/v{}", self.service, P::NAME, P::VERSION)
+    }
+
     /// Returns the header of a snapshot to be written.
     pub(super) fn header<P: Projection>(
         &self,

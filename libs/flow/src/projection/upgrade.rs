@@ -193,6 +193,7 @@ impl<P: Projection> Context<P> {
         if let Some(snapshots) = &self.snapshots {
             let dropped = snapshots.drop_version::<P>().await;
             dropped.map_err(|why| StateError::Store(Box::new(why)))?;
+            self.remove_reader().await;
         }
         Ok(Some(states))
     }

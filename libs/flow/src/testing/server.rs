@@ -8,6 +8,7 @@ use std::time::Duration;
 use rapport_api::profile::v1::consent_service_server::ConsentService;
 use rapport_api::profile::v1::event_service_server::EventService;
 use rapport_api::profile::v1::key_service_server::KeyService;
+use rapport_api::profile::v1::reader_service_server::ReaderService;
 use rapport_api::profile::v1::*;
 use rapport_types::SubjectId;
 use tokio::sync::mpsc;
@@ -240,5 +241,37 @@ impl KeyService for FakeLog {
         Ok(Response::new(GetDataKeysResponse {
             keys: subjects.filter(is_there).map(key).collect(),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl ReaderService for FakeLog {
+    async fn register_reader(
+        &self,
+        request: Request<RegisterReaderRequest>,
+    ) -> Result<Response<RegisterReaderResponse>, Status> {
+        let request = request.into_inner();
+        let mut readers = lock(&self.0.readers);
+        let verified = readers.entry(request.reader).or_default();
+        let cursors = request.verified.into_iter();
+        verified.extend(cursors.map(|cursor| (cursor.partition, cursor.after_sequence)));
+        Ok(Response::new(RegisterReaderResponse::default()))
+    }
+
+    async fn remove_reader(
+        &self,
+        request: Request<RemoveReaderRequest>,
+    ) -> Result<Response<RemoveReaderResponse>, Status> {
+        let removed = lock(&self.0.readers).remove(&request.into_inner().reader);
+        Ok(Response::new(RemoveReaderResponse {
+            removed: removed.is_some(),
+        }))
+    }
+
+    async fn list_readers(
+        &self,
+        _request: Request<ListReadersRequest>,
+    ) -> Result<Response<ListReadersResponse>, Status> {
+        not_needed()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rapport_store::objects::ObjectError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Context, Worker};
 use crate::projection::snapshot::{BYTES_MAX, States};
@@ -166,9 +166,12 @@ impl<P: Projection> Worker<P> {
         if !self.context.resident && self.flush.is_some() {
             return;
         }
-        let Ok(slot) = self.context.copying.clone().try_acquire_owned() else {
-            return;
-        };
+        if let Ok(slot) = self.context.copying.clone().try_acquire_owned() {
+            self.copy(partition, slot);
+        }
+    }
+
+    fn copy(&mut self, partition: u32, slot: OwnedSemaphorePermit) {
         if self.context.resident {
             self.write_resident(partition, slot);
             return;
@@ -293,17 +296,22 @@ impl<P: Projection> Worker<P> {
         {
             schedule.stage = Stage::Idle;
         }
-        while Instant::now() < give_up {
+        loop {
             let is_idle = |schedule: &Schedule| matches!(schedule.stage, Stage::Idle);
             if self.schedule.as_ref().is_some_and(is_idle) {
-                self.begin_copy();
+                let Some(partition) = self.next_moved() else {
+                    return;
+                };
+                // The other workers stop as well and take turns.
+                let slot = self.context.copying.clone().acquire_owned();
+                let Ok(Ok(slot)) = timeout_at(give_up, slot).await else {
+                    return;
+                };
+                self.copy(partition, slot);
             }
-            // Nothing moved, or another worker is at it.
-            if self.schedule.as_ref().is_none_or(is_idle) {
+            let Ok(next) = timeout_at(give_up, due(&mut self.schedule)).await else {
                 return;
-            }
-            let next = tokio::time::timeout_at(give_up, due(&mut self.schedule)).await;
-            let Ok(next) = next else { return };
+            };
             let failed = matches!(next, Due::Scanned(Err(_)) | Due::Written(Err(_)));
             self.snapshot_due(next);
             if failed {
@@ -378,6 +386,13 @@ impl<P: Projection> Context<P> {
         let header = snapshots.header::<P>(partition, sequence, graph_version);
         let states = tokio::task::spawn_blocking(states).await;
         let states = states.map_err(std::io::Error::other)?;
-        snapshots.write(header, states).await
+        let written = snapshots.write(header, states).await?;
+        // Only what was read back whole lets the log forget what it replaces.
+        let before = sequence.saturating_sub(1);
+        let newest = snapshots.newest::<P>(partition, before).await?;
+        if newest.is_some_and(|(header, _)| header.sequence == sequence) {
+            self.register(Some(&written)).await;
+        }
+        Ok(written)
     }
 }
