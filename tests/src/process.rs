@@ -14,24 +14,18 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at a process.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Returns the path of a binary that was built beside this test.
+/// Returns the path of a binary that was built with the same profile as this test or benchmark.
 ///
 /// # Panics
 /// When it was not built: `cargo build --workspace --bins` first, as `scripts/test` does.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("tests lie in <profile>/deps");
-    let path = folder.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build --workspace --bins`",
-        path.display()
-    );
-    path
+    let own = std::env::current_exe().expect("a process knows its own path");
+    // Tests lie in <profile>/deps, other binaries in <profile>.
+    let folders = own.ancestors().skip(1).take(2);
+    let mut paths = folders.map(|folder| folder.join(name));
+    let built = paths.find(|path| path.exists());
+    built.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --workspace --bins`"))
 }
 
 /// Returns a port of this machine that was free a moment ago.
@@ -146,6 +140,12 @@ impl Process {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the number that the operating system knows it by.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Returns what it wrote so far.

@@ -90,7 +90,11 @@ fn every_caller_has_a_token_and_the_urls_of_its_neighbours() {
         let token = rendered.contains("RAPPORT_PEER_TOKEN_FILE");
         assert_eq!(token, !neighbours.is_empty(), "{service}");
         let text = fs::read_to_string(root().join(format!("k8s/base/{service}.yaml"))).unwrap();
-        assert_eq!(text.contains(&format!("- key: {service}\n")), token, "{service}");
+        assert_eq!(
+            text.contains(&format!("- key: {service}\n")),
+            token,
+            "{service}"
+        );
         let own = declared_variables(&sources(&root().join(format!("services/{service}/src"))));
         for neighbour in ["PROFILE", "RECOMMEND", "ADS", "CARE", "EVALUATE"] {
             let url = format!("{}_{neighbour}_URL", service.to_uppercase());

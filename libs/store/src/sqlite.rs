@@ -53,6 +53,8 @@ impl SqliteDb {
             .foreign_keys(true)
             // Erased means overwritten: personal data must not linger in free pages.
             .pragma("secure_delete", "on")
+            // What a statement may have to undo stays in memory: statements here are small.
+            .pragma("temp_store", "memory")
             .pragma("journal_size_limit", WAL_BYTES_MAX);
         let pool = || {
             SqlitePoolOptions::new()

@@ -11,6 +11,10 @@ use rapport_rpc::{ClientConfig, Server, connect_in_process, in_process, shutdown
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
+/// glibc's allocator costs a tenth more CPU under many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code of bad settings; other failures are 1.
 const USAGE: u8 = 2;
 

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rapport_store::{Db, StoreError};
+use rapport_store::{Db, StoreError, Tx};
 use rapport_types::Clock;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::dedup::Entry;
+use super::dedup::{ENTRY_BYTES, Entry, KEY_BYTES, Key};
+use super::recent::Recent;
 use super::{Appended, Hub, Prepared, STORED_BYTES_MAX, StoredBatch};
 use crate::store::log;
 
@@ -97,6 +98,10 @@ impl Committer {
                 hub: Arc::clone(hub),
                 clock: Arc::clone(clock),
                 protection: options.protection,
+                recent: match db {
+                    Db::Postgres(_) => None,
+                    Db::Sqlite(_) => Some(Recent::default()),
+                },
             };
             tokio::spawn(writer.run(requests));
             queue
@@ -158,10 +163,12 @@ struct Writer {
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
     protection: Protection,
+    /// On SQLite, whose only writer this is.
+    recent: Option<Recent>,
 }
 
 impl Writer {
-    async fn run(self, mut requests: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(first) = requests.recv().await {
             let mut bytes = size(&first);
             let mut group = vec![first];
@@ -174,7 +181,7 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, mut group: Vec<Request>) {
+    async fn commit(&mut self, mut group: Vec<Request>) {
         if !self.protection.ack_after_commit {
             for request in &mut group {
                 let (unused, _) = oneshot::channel();
@@ -210,7 +217,7 @@ impl Writer {
     }
 
     /// Commits a group, again when another replica's transaction won.
-    async fn commit_all(&self, events: &[&Prepared]) -> Result<Committed, AppendError> {
+    async fn commit_all(&mut self, events: &[&Prepared]) -> Result<Committed, AppendError> {
         for _ in 0..TRIES_MAX {
             match self.try_commit(events).await {
                 Ok(Some(committed)) => return Ok(committed),
@@ -222,19 +229,14 @@ impl Writer {
     }
 
     /// Commits a group; `None` when another replica just remembered one of its keys.
-    async fn try_commit(&self, events: &[&Prepared]) -> Result<Option<Committed>, StoreError> {
+    async fn try_commit(&mut self, events: &[&Prepared]) -> Result<Option<Committed>, StoreError> {
         let mut partitions: Vec<u32> = events.iter().map(|event| event.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
         let mut tx = self.db.begin().await?;
         // Locked before anything is read: what another replica commits later is seen below, or waits.
         let ends = log::lock(&mut tx, &partitions).await?;
-        let known = if self.protection.dedup {
-            let keys: Vec<u8> = events.iter().flat_map(|event| event.dedup_key).collect();
-            log::look_up(&mut tx, &keys).await?
-        } else {
-            vec![None; events.len()]
-        };
+        let known = self.known(&mut tx, events).await?;
         let mut now = self.clock.now().0;
         for end in &ends {
             now = now.max(end.last_received_at_ms);
@@ -247,16 +249,66 @@ impl Writer {
             .collect();
         let batches = group.batches();
         if !batches.is_empty() {
-            for (rows, day) in [(&group.live, Some(now / DAY_MS)), (&group.backfill, None)] {
-                if !log::remember(&mut tx, &rows.keys, &rows.entries, day).await? {
-                    tx.rollback().await?;
-                    return Ok(None);
-                }
+            if !self.remember(&mut tx, &mut group, now / DAY_MS).await? {
+                tx.rollback().await?;
+                return Ok(None);
             }
             log::insert(&mut tx, &batches, now).await?;
         }
         tx.commit().await?;
+        if let Some(recent) = &mut self.recent {
+            recent.committed();
+        }
         Ok(Some(Committed { appended, batches }))
+    }
+
+    /// Returns what is remembered of each event.
+    async fn known(
+        &mut self,
+        tx: &mut Tx,
+        events: &[&Prepared],
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        let mut known = vec![None; events.len()];
+        if !self.protection.dedup {
+            return Ok(known);
+        }
+        if let Some(recent) = &mut self.recent {
+            recent.catch_up(tx).await?;
+            for (event, known) in events.iter().zip(&mut known) {
+                *known = recent.get(&event.dedup_key);
+            }
+        }
+        // In the order of the keys: neighbours in the tree are then read one after the other.
+        let mut order: Vec<usize> = (0..events.len())
+            .filter(|at| known[*at].is_none())
+            .collect();
+        order.sort_unstable_by_key(|at| events[*at].dedup_key);
+        let keys: Vec<u8> = order.iter().flat_map(|at| events[*at].dedup_key).collect();
+        for (at, entry) in order.into_iter().zip(log::look_up(tx, &keys).await?) {
+            known[at] = entry;
+        }
+        Ok(known)
+    }
+
+    /// Writes the entries of a group; `false` when another replica just remembered one of its keys.
+    async fn remember(
+        &mut self,
+        tx: &mut Tx,
+        group: &mut Group,
+        day: i64,
+    ) -> Result<bool, StoreError> {
+        if let Some(recent) = &mut self.recent {
+            let new = [(&*group.live, Some(day)), (&*group.backfill, None)];
+            recent.write(tx, new).await?;
+            return Ok(true);
+        }
+        for (rows, day) in [(&mut group.live, Some(day)), (&mut group.backfill, None)] {
+            let (keys, entries) = packed(rows);
+            if !log::remember(tx, &keys, &entries, day).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -266,11 +318,17 @@ struct Committed {
     batches: Vec<StoredBatch>,
 }
 
-/// Dedup rows to write, packed as the statement wants them.
-#[derive(Default)]
-struct Remembered {
-    keys: Vec<u8>,
-    entries: Vec<u8>,
+/// Returns keys and entries as the statement wants them, in the order of the keys: neighbours in the tree
+/// are then written one after the other.
+fn packed(rows: &mut [(Key, Entry)]) -> (Vec<u8>, Vec<u8>) {
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    let mut keys = Vec::with_capacity(rows.len() * KEY_BYTES);
+    let mut entries = Vec::with_capacity(rows.len() * ENTRY_BYTES);
+    for (key, entry) in rows {
+        keys.extend_from_slice(key);
+        entry.write(&mut entries);
+    }
+    (keys, entries)
 }
 
 /// One transaction's worth of events, taking shape.
@@ -278,9 +336,9 @@ struct Group {
     received_at_ms: i64,
     ends: HashMap<u32, u64>,
     batches: BTreeMap<u32, Vec<StoredBatchBuilder>>,
-    seen: Option<HashMap<[u8; 16], Entry>>,
-    live: Remembered,
-    backfill: Remembered,
+    seen: Option<HashMap<Key, Entry>>,
+    live: Vec<(Key, Entry)>,
+    backfill: Vec<(Key, Entry)>,
 }
 
 struct StoredBatchBuilder {
@@ -299,8 +357,8 @@ impl Group {
                 .collect(),
             batches: BTreeMap::new(),
             seen: dedup.then(HashMap::new),
-            live: Remembered::default(),
-            backfill: Remembered::default(),
+            live: Vec::new(),
+            backfill: Vec::new(),
         }
     }
 
@@ -347,8 +405,7 @@ impl Group {
             } else {
                 &mut self.live
             };
-            rows.keys.extend_from_slice(&event.dedup_key);
-            entry.write(&mut rows.entries);
+            rows.push((event.dedup_key, entry));
         }
         Appended::Accepted(sequence)
     }

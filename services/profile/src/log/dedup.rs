@@ -6,6 +6,10 @@ use ring::digest;
 /// among them could no longer be told.
 pub const DEDUP_HORIZON_DAYS: i64 = 35;
 
+/// Bytes of a key.
+pub(super) const KEY_BYTES: usize = 16;
+/// What an event is remembered under: see [`dedup_key`].
+pub(super) type Key = [u8; KEY_BYTES];
 /// Bytes of an entry: fingerprint, partition, sequence.
 pub(super) const ENTRY_BYTES: usize = 16 + 2 + 8;
 

@@ -13,6 +13,7 @@ mod disk;
 mod hub;
 mod keeper;
 mod prepared;
+mod recent;
 mod redact;
 mod segment;
 mod segments;

@@ -38,11 +38,17 @@ const LOOK_UP: &str = "with recursive i(n) as (
             (select d.entry from log_dedup d where d.dedup_key = substr($1, i.n * 16 + 1, 16)) as entry
         from i) known
     where entry is not null";
-const REMEMBER: &str = "with recursive i(n) as (
-        select 0 union all select n + 1 from i where n + 1 < cast($3 as integer))
+const REMEMBER_POSTGRES: &str = "with recursive i(n) as (
+        select 0 union all select n + 1 from i where n + 1 < $3::integer)
     insert into log_dedup (dedup_key, entry, received_day)
-    select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), cast($4 as bigint)
-    from i where true on conflict (dedup_key) do nothing";
+    select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), $4::bigint
+    from i on conflict (dedup_key) do nothing";
+/// `or ignore` and not `on conflict`: SQLite copies every page that a statement changes unless no row of
+/// it can fail, and only `or ignore` covers `not null` as well.
+const REMEMBER_SQLITE: &str = "with recursive i(n) as (
+        select 0 union all select n + 1 from i where n + 1 < $3)
+    insert or ignore into log_dedup (dedup_key, entry, received_day)
+    select substr($1, i.n * 16 + 1, 16), substr($2, i.n * 26 + 1, 26), $4 from i";
 
 /// All rows in one statement. Postgres takes arrays; SQLite has none, so there the rows travel as JSON
 /// and their bytes as one blob: every statement is a message to another thread and back.
@@ -128,7 +134,6 @@ pub async fn look_up(tx: &mut Tx, keys: &[u8]) -> Result<Vec<Option<Entry>>, Sto
 /// Remembers `entries` (26 bytes each) under `keys` (16 bytes each); `received_day` `None` for ever.
 ///
 /// Returns whether all of them were new. If not, another transaction just remembered some: roll back.
-/// A statement that cannot fail half way also spares SQLite a copy of every page that it changes.
 ///
 /// # Errors
 /// As [`lock`].
@@ -142,8 +147,12 @@ pub async fn remember(
     if count == 0 {
         return Ok(true);
     }
+    let text = match tx {
+        Tx::Postgres(_) => REMEMBER_POSTGRES,
+        Tx::Sqlite(_) => REMEMBER_SQLITE,
+    };
     let new = on_tx!(tx, |conn| {
-        let query = sqlx::query(REMEMBER)
+        let query = sqlx::query(text)
             .bind(keys)
             .bind(entries)
             .bind(count as i64);

@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod consent;
+pub mod dedup;
 pub mod link;
 pub mod log;
 pub mod reader;
