@@ -36,7 +36,7 @@ pub(crate) async fn on_sqlite(seconds: u64) -> io::Result<()> {
 pub(crate) async fn on_postgres(seconds: u64) -> io::Result<()> {
     for (who, followers) in [("profile", &[][..]), ("all five services", &FOLLOWERS[..])] {
         let folder = tempfile::tempdir()?;
-        let postgres = Postgres::start(folder.path()).await?;
+        let postgres = Postgres::start(folder.path())?;
         let servers = on(&postgres, folder.path(), followers).await?;
         let before = postgres.cpu_seconds();
         let mut measured = measure(&servers, seconds).await?;

@@ -43,7 +43,7 @@ pub(crate) async fn run() -> io::Result<()> {
     echo.wait()?;
     let bare = bare?;
     crate::print(&json!({"name": "unary call, bare tonic", "server_cpu_us_per_call": bare}))?;
-    let sink = sink().await?;
+    let sink = sink();
     for (sampling, ratio) in [
         ("no traces", None),
         ("1 %", Some("0.01")),
@@ -159,11 +159,11 @@ impl tonic::codegen::Service<tonic::codegen::http::Request<tonic::body::Body>> f
 }
 
 /// Takes spans and forgets them, so that exporting costs what it costs.
-async fn sink() -> io::Result<SocketAddr> {
+fn sink() -> SocketAddr {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let service = TraceServiceServer::new(Sink);
     tokio::spawn(async move { Bare::builder().add_service(service).serve(address).await });
-    Ok(address)
+    address
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -25,7 +25,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Makes a cluster below `folder` and starts it.
-    pub(crate) async fn start(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn start(folder: &Path) -> io::Result<Self> {
         let folder = folder.join("postgres");
         std::fs::create_dir(&folder)?;
         if is_root()? {

@@ -97,7 +97,6 @@ async fn train(url: &str) -> io::Result<()> {
     let mut client = ModelServiceClient::new(channel);
     let request = TrainModelRequest {
         request_id: "bench".to_owned(),
-        ..TrainModelRequest::default()
     };
     client
         .train_model(request)

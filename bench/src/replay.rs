@@ -18,6 +18,8 @@ const SERVICES: [(&str, &[&str]); 4] = [
     ("evaluate", &["evaluate/evaluate.sqlite"]),
 ];
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// When nothing was applied for this long, the end is reached.
+const QUIET: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(gowalla: Option<&Path>) -> io::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -43,26 +45,24 @@ pub(crate) async fn run(gowalla: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the speed of each projection from the start of the process to the end of its log.
+/// Returns the speed of each projection from the start of the process to the last event it applied.
 async fn speeds(server: &Server, began: Instant) -> io::Result<BTreeMap<String, f64>> {
-    let mut speeds = BTreeMap::new();
-    loop {
-        let lags = server.samples("projection_lag_events")?;
-        for (projection, applied) in server.samples("projection_events_total")? {
-            let lag = lags.iter().find(|(name, _)| *name == projection);
-            let done = applied > 0.0 && lag.is_some_and(|(_, lag)| *lag == 0.0);
-            if done && !speeds.contains_key(&projection) {
-                speeds.insert(
-                    projection,
-                    (applied / began.elapsed().as_secs_f64()).round(),
-                );
+    let mut applied: BTreeMap<String, (f64, Duration)> = BTreeMap::new();
+    let mut moved = began;
+    // The lag alone says nothing: before the log was heard of there is none.
+    while applied.is_empty() || moved.elapsed() < QUIET {
+        for (projection, events) in server.samples("projection_events_total")? {
+            let seen = applied.entry(projection).or_default();
+            if events > seen.0 {
+                *seen = (events, began.elapsed());
+                moved = Instant::now();
             }
-        }
-        if lags.iter().all(|(_, lag)| *lag == 0.0) && !speeds.is_empty() {
-            return Ok(speeds);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+    let speed = |(events, took): (f64, Duration)| (events / took.as_secs_f64()).round();
+    let speeds = applied.into_iter();
+    Ok(speeds.map(|(name, seen)| (name, speed(seen))).collect())
 }
 
 /// Deletes a database with its write-ahead log.

@@ -32,7 +32,9 @@ fn floor(name: &str) -> Option<u8> {
         _ if is_service(name) => 5,
         "rapport-lab" => 5,
         "rapport-suite" => 6,
-        "rapport-bench" | "rapport-stories" => 7,
+        "rapport-stories" => 7,
+        // Starts processes as stories do.
+        "rapport-bench" => 8,
         _ => return None,
     })
 }

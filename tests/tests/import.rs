@@ -204,14 +204,14 @@ fn buyer(number: u32) -> String {
 fn settle(sheet: &mut Sheet, number: u32, first: &Sold) -> Vec<String> {
     let invoice = first.invoice;
     let [refund, stock, debt] = ["C", "9", "A"].map(|prefix| format!("{prefix}{invoice}"));
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         sheet.add(&Sold {
             invoice: &refund,
             quantity: -1,
             ..*first
         });
     }
-    if number % 50 != 0 {
+    if !number.is_multiple_of(50) {
         return Vec::new();
     }
     let written_off = Sold {

@@ -409,6 +409,7 @@ async fn an_emptied_redis_is_filled_again_although_nothing_new_happens() {
 }
 
 /// `cargo nextest run --run-ignored only -E 'test(speed_of)'`: how fast a start is from each.
+#[expect(clippy::print_stderr, reason = "the result of a measurement")]
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn speed_of_a_replay_and_of_a_load() {

@@ -54,8 +54,7 @@ impl RunnerConfig {
     /// [`RunnerConfig::old_kept`] unless told otherwise.
     pub const OLD_KEPT: Duration = Duration::from_secs(3_600);
 
-    /// Returns what suits states in memory: one lease, written every three seconds. A state that many
-    /// events change is then written once for all of them.
+    /// Returns what suits states in memory: one lease, a state written once for three seconds of events.
     #[must_use]
     pub fn in_memory(owner: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         Self {

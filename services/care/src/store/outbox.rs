@@ -43,18 +43,21 @@ pub async fn insert(
     Ok(())
 }
 
+/// Id, subject, event, what is sealed of it.
+type Columns = (i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
 /// Returns the first rows that wait.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn next(db: &Db, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-    let rows: Vec<(i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>)> = on_db!(db, |pool| {
+    let rows: Vec<Columns> = on_db!(db, |pool| {
         sqlx::query_as(NEXT)
             .bind(i64::from(limit))
             .fetch_all(pool)
             .await
     })?;
-    let row = |(outbox_id, subject, event, sealed): (i64, Vec<u8>, Vec<u8>, _)| {
+    let row = |(outbox_id, subject, event, sealed): Columns| {
         Some(OutboxRow {
             outbox_id,
             subject: SubjectId::parse(&subject).ok()?,

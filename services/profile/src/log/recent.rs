@@ -28,6 +28,9 @@ struct Row {
     day: Option<i64>,
 }
 
+/// What a run is to hold, and the day of its receipt, `None` for ever.
+pub(super) type NewRun<'a> = (&'a [(Key, Entry)], Option<i64>);
+
 /// The entries of all runs on disk. One per writer.
 #[derive(Debug)]
 pub(super) struct Recent {
@@ -96,7 +99,7 @@ impl Recent {
     pub(super) async fn write(
         &mut self,
         tx: &mut Tx,
-        new: [(&[(Key, Entry)], Option<i64>); 2],
+        new: [NewRun<'_>; 2],
     ) -> Result<(), StoreError> {
         let mut rows = Vec::new();
         let mut last_run = self.last_run;

@@ -127,7 +127,9 @@ impl<P: Projection> Worker<P> {
                         copying.scanned = Some(scanned.states);
                     }
                     // The store lost the partition meanwhile: what was read is not what it was.
-                    stage => *stage = Stage::Idle,
+                    stage @ (Stage::Idle | Stage::Copying(_) | Stage::Writing(_)) => {
+                        *stage = Stage::Idle;
+                    }
                 }
                 self.end_copy();
             }
@@ -261,7 +263,7 @@ impl<P: Projection> Worker<P> {
                         .write_snapshot(partition, sequence, slot, move || overlay(scanned, noted));
                 schedule.stage = Stage::Writing(tokio::spawn(task));
             }
-            other => schedule.stage = other,
+            other @ (Stage::Idle | Stage::Copying(_) | Stage::Writing(_)) => schedule.stage = other,
         }
     }
 

@@ -30,7 +30,7 @@ async fn write(recent: &mut Recent, db: &Db, number: u64, commit: bool) {
     let mut tx = db.begin().await.unwrap();
     recent.catch_up(&mut tx).await.unwrap();
     // Every third commit comes from an import.
-    let new: [(&[(Key, Entry)], _); 2] = match number % 3 {
+    let new: [NewRun<'_>; 2] = match number % 3 {
         0 => [(&[], Some(DAY)), (&rows, None)],
         _ => [(&rows, Some(DAY)), (&[], None)],
     };
