@@ -31,9 +31,9 @@ lint: tools ## Format, clippy, protos, licences, charts, image, scripts: all tha
 proto: tools ## Lints and formats the protos and refuses a change that breaks a client.
 	@scripts/proto
 
-bench: ## Runs the benchmarks; RESULTS.md in bench/ says what each means.
-	cargo build --release --locked -p rapport-suite --bin rapport
-	cargo run --release --locked -p rapport-bench
+bench: ## Runs the benchmarks, or those of BENCH="NAME …"; RESULTS.md in bench/ says what each means.
+	cargo build --release --locked --workspace --bins
+	"$${CARGO_TARGET_DIR:-target}/release/rapport-bench" $(BENCH)
 
 doc: ## Builds the documentation of every crate; a broken link is an error.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
