@@ -6,6 +6,8 @@
 
 mod server;
 
+pub use server::free_port;
+
 use rapport_types::Secret;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};

@@ -1,12 +1,11 @@
 //! Two real processes on one database, one of which dies or falls asleep, and what the money says.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rapport_api::ads::v1::*;
 use rapport_cache::testing::redis_url;
-use rapport_store::testing::{Engine, TestDb};
+use rapport_store::testing::{Engine, TestDb, free_port};
 use rapport_store::{Db, on_db};
 
 use crate::support::{Clients, home, line_item};
@@ -28,11 +27,7 @@ struct Process {
 
 impl Process {
     async fn start(world: &World, name: &str, more: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let seconds = LEASE_SECONDS.to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_rapport-ads"))
             .args(["--listen", &format!("127.0.0.1:{port}"), "--replica", name])

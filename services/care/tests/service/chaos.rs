@@ -3,7 +3,6 @@
 //! every case has an agent or a reason to wait.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +12,7 @@ use rapport_api::care::v1 as pb;
 use rapport_api::care::v1::agent_service_client::AgentServiceClient;
 use rapport_api::care::v1::case_service_client::CaseServiceClient;
 use rapport_flow::testing::FakeLog;
-use rapport_store::testing::{Engine, TestDb};
+use rapport_store::testing::{Engine, TestDb, free_port};
 use rapport_store::{Db, on_db};
 use rapport_types::SubjectId;
 use tokio::task::JoinHandle;
@@ -43,11 +42,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn start(url: &str, profile: &str, more: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_rapport-care"))
             .args(["--listen", &format!("127.0.0.1:{port}"), "--log", "off"])
             .args(["--database-url", url, "--profile-url", profile])

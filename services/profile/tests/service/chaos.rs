@@ -2,7 +2,7 @@
 //! twice, order holds. With a protection off the same check finds what the protection prevents.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rapport_api::event::v1::{self as events, EventRecord};
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::event_service_client::EventServiceClient;
-use rapport_store::testing::Engine;
+use rapport_store::testing::{Engine, free_port};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
@@ -26,6 +26,8 @@ const SUBJECTS: usize = 10;
 /// One call in so many is given up half way and sent again, as over a bad network.
 const GIVEN_UP: u32 = 40;
 const SEED: u64 = 20_251_122;
+/// A server that acknowledges nothing for so long is not there.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What must never be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,9 +95,10 @@ async fn found(engine: Engine, without: &'static str) -> BTreeSet<Violation> {
     points.sort_unstable();
     let mut acknowledged = progress.subscribe();
     for point in points {
-        acknowledged
-            .wait_for(|count| *count >= point)
-            .await
+        let reached = acknowledged.wait_for(|count| *count >= point);
+        let reached = tokio::time::timeout(SILENCE_MAX, reached).await;
+        reached
+            .expect("the server acknowledges, or said above why not")
             .unwrap();
         // Anywhere within a commit, not always just after one.
         tokio::time::sleep(Duration::from_micros(dice.random_range(0..8_000))).await;
@@ -165,9 +168,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(home: Home, flags: Vec<String>) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let process = start(&home, address, &flags);
         Self {
             home,
