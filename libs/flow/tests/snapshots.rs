@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rapport_cache::{MemoryStates, PartitionStates, RedisStates, testing};
 use rapport_flow::testing::erasure_of;
@@ -405,43 +405,5 @@ async fn an_emptied_redis_is_filled_again_although_nothing_new_happens() {
             server.flush_all();
             world.is_read(&running).await;
         }
-    }
-}
-
-/// `cargo nextest run --run-ignored only -E 'test(speed_of)'`: how fast a start is from each.
-#[expect(clippy::print_stderr, reason = "the result of a measurement")]
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn speed_of_a_replay_and_of_a_load() {
-    const EVENTS: usize = 200_000;
-    const PEOPLE: u64 = 20_000;
-    let world = world(Engine::Sqlite, |_| in_cache(MemoryStates::default())).await;
-    let mut rng = Rng::seeded(1);
-    for _ in 0..EVENTS {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&rng.below(PEOPLE).to_le_bytes());
-        world.log.touch(SubjectId::new(id), "view_item");
-    }
-    for what in ["replay", "load"] {
-        let began = Instant::now();
-        let (running, stop) = world.start(NEVER).await;
-        for (partition, end) in (0..64).zip(world.log.ends()) {
-            running.progress().wait_for(partition, end).await;
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        eprintln!("{what}: {EVENTS} events, {PEOPLE} states in {seconds:.2} s");
-        stop_cleanly(running, stop).await;
-        let mut bytes = 0;
-        for name in world.names().await {
-            bytes += world
-                .objects
-                .get(&name, 1 << 30)
-                .await
-                .unwrap()
-                .unwrap()
-                .len();
-        }
-        eprintln!("snapshots: {bytes} bytes");
-        world.lose_everything().await;
     }
 }
