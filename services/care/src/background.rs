@@ -1,13 +1,12 @@
-//! What runs beside the requests: giving waiting cases to agents with room, keeping the reasons why
-//! cases wait true, and forgetting old request ids.
+//! What runs beside the requests: giving waiting cases to agents with room, and forgetting old request
+//! ids.
 
 use std::time::Duration;
 
-use care_domain::{Agent, choose};
 use rapport_store::idempotency::{self, KEEP_MIN_MS};
 use tokio::time::MissedTickBehavior;
 
-use crate::desk::{AGENTS_MAX, Desk};
+use crate::desk::Desk;
 use crate::error::Error;
 use crate::store::{agent, case};
 use crate::write::lost_a_race;
@@ -18,8 +17,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Agents that one sweep fills.
 const FILLED_MAX: u32 = 200;
-/// Waiting cases whose reason one sweep looks at.
-const EXPLAINED_MAX: u32 = 100;
 
 /// Sweeps for ever: whenever it is woken, and every second. Every replica does; the claim keeps them
 /// from each other's cases.
@@ -37,7 +34,7 @@ pub async fn sweep_for_ever(desk: Desk) {
     }
 }
 
-/// Fills the agents who have room, then writes why the rest waits. Returns how many cases were given.
+/// Fills the agents who have room. Returns how many cases were given.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -55,35 +52,7 @@ pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
             Err(error) => return Err(error),
         }
     }
-    explain(desk).await?;
     Ok(given)
-}
-
-/// Brings the reasons of the most urgent waiting cases up to date.
-async fn explain(desk: &Desk) -> Result<(), Error> {
-    let top = case::top(&desk.db, EXPLAINED_MAX).await?;
-    let rows = agent::page(&desk.db, "", AGENTS_MAX).await?;
-    let agents: Vec<Agent> = rows.into_iter().map(|row| row.agent).collect();
-    let now = desk.clock.now();
-    let mut changed = Vec::new();
-    for row in top {
-        if let Err(reason) = choose(&row.queued(), &agents, now).agent
-            && reason.code() != row.queue_reason
-        {
-            changed.push((row.case_id, reason));
-        }
-    }
-    if changed.is_empty() {
-        return Ok(());
-    }
-    // In one order everywhere, so that two sweepers cannot wait for each other in a circle.
-    changed.sort_by_key(|(case_id, _)| *case_id);
-    let mut tx = desk.db.begin().await?;
-    for (case_id, reason) in changed {
-        case::explain(&mut tx, &case_id, reason.code()).await?;
-    }
-    tx.commit().await?;
-    Ok(())
 }
 
 /// Forgets request ids that are old enough, for ever.

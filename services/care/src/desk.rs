@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use care_domain::{
-    Agent, CaseEvent, Presence, QueueReason, RouteDecision, RouteReason, SKILL_RELAX_MS, choose,
-    next_case,
+    Agent, CaseEvent, CaseState, Presence, QueueReason, RouteDecision, RouteReason, SKILL_RELAX_MS,
+    choose, next_case,
 };
 use rapport_flow::{Outbox, People};
 use rapport_store::{Db, Tx};
@@ -228,6 +228,28 @@ impl Desk {
         tx.commit().await?;
         self.tell(happened);
         Ok(given.len())
+    }
+
+    /// Brings the reasons of those that wait up to date: agents came and went since they were written.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn explain(&self, rows: &mut [CaseRow]) -> Result<(), Error> {
+        if rows.iter().all(|row| row.state != CaseState::Queued) {
+            return Ok(());
+        }
+        let agents = agent::page(&self.db, "", AGENTS_MAX).await?;
+        let agents: Vec<Agent> = agents.into_iter().map(|row| row.agent).collect();
+        let now = self.clock.now();
+        for row in rows {
+            // One that somebody could take now waits for the sweeper, and says what it said.
+            if row.state == CaseState::Queued
+                && let Err(reason) = choose(&row.queued(), &agents, now).agent
+            {
+                reason.code().clone_into(&mut row.queue_reason);
+            }
+        }
+        Ok(())
     }
 
     /// Makes `row` the agent's, whose place is taken already, and opens the assignment.

@@ -219,7 +219,8 @@ impl AgentApi {
     async fn queue(&self) -> Result<pb::GetQueueResponse, Error> {
         let now = self.desk.clock.now();
         let (waiting, since) = case::queue(&self.desk.db).await?;
-        let next = case::top(&self.desk.db, NEXT_MAX).await?;
+        let mut next = case::top(&self.desk.db, NEXT_MAX).await?;
+        self.desk.explain(&mut next).await?;
         Ok(pb::GetQueueResponse {
             waiting,
             longest_wait_ms: since.map_or(0, |since| now.since(since).max(0)),

@@ -195,7 +195,8 @@ impl CaseApi {
         let mut fields = Fields::default();
         let case_id = fields.id16("case_id", &raw.case_id);
         let case_id = fields.finish(case_id)?;
-        let row = self.find(&case_id).await?;
+        let mut row = self.find(&case_id).await?;
+        self.desk.explain(std::slice::from_mut(&mut row)).await?;
         let messages = self.messages(&row).await?;
         Ok(pb::GetCaseResponse {
             case: Some(encode::case(&row, self.desk.clock.now())),

@@ -35,7 +35,8 @@ pub struct CaseRow {
     pub response_due: UnixMillis,
     /// When an agent first answered; 0 before.
     pub first_response: UnixMillis,
-    /// Why it waits; empty if it does not.
+    /// Why it waits, as of the last try to route it; empty if it does not. Agents come and go without
+    /// its being written again: a lock for that would hide the case from who could take it.
     pub queue_reason: String,
     /// Messages it holds.
     pub messages: i32,
@@ -142,7 +143,6 @@ const TOP: &str = concat!(
     where state = 1 order by rank desc, waiting_since_ms, case_id limit $1"
 );
 const QUEUE: &str = "select count(*), min(waiting_since_ms) from cases where state = 1";
-const EXPLAIN: &str = "update cases set queue_reason = $2 where case_id = $1 and state = 1";
 
 /// Inserts a new case.
 ///
@@ -310,22 +310,6 @@ pub async fn queue(db: &Db) -> Result<(u64, Option<UnixMillis>), StoreError> {
     let (waiting, since): (i64, Option<i64>) =
         on_db!(db, |pool| sqlx::query_as(QUEUE).fetch_one(pool).await)?;
     Ok((u64::try_from(waiting).unwrap_or(0), since.map(UnixMillis)))
-}
-
-/// Writes why a case waits, if it still does. Not a change of the case: the version stays.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn explain(tx: &mut Tx, case_id: &[u8; 16], reason: &str) -> Result<(), StoreError> {
-    on_tx!(tx, |conn| {
-        sqlx::query(EXPLAIN)
-            .bind(case_id.as_slice())
-            .bind(reason)
-            .execute(conn)
-            .await
-            .map(drop)
-    })?;
-    Ok(())
 }
 
 /// Reads a row; `None` for one that no version of this service writes.

@@ -7,7 +7,7 @@ use rapport_care::error;
 use rapport_store::store_contract;
 use tonic::Code;
 
-use crate::support::{ALICE, Service, an_agent, new_id, opening, refusal, spawn};
+use crate::support::{ALICE, Service, an_agent, new_id, opening, refusal, rows, spawn};
 
 store_contract!(
     spawn,
@@ -19,6 +19,7 @@ store_contract!(
         a_claim_takes_one_or_says_why_not,
         a_claim_is_made_once_per_request_id,
         a_long_wait_is_worth_more_than_a_skill,
+        why_a_case_waits_follows_who_is_there_and_writes_nothing,
         concurrent_claims_and_cases_keep_one_agent_per_case,
         an_unknown_agent_is_not_found,
     ]
@@ -230,6 +231,42 @@ async fn a_claim_is_made_once_per_request_id(service: Service) {
         let case = service.case(&opened.case.unwrap().case_id).await;
         assert_eq!(case.state(), pb::CaseState::Assigned);
     }
+}
+
+/// A case's reason and version on disk.
+type Written = (String, i64);
+const WRITTEN: &str = "select queue_reason, version from cases";
+
+async fn why_a_case_waits_follows_who_is_there_and_writes_nothing(service: Service) {
+    let case = service.open("我要退款").await.case.unwrap();
+    let reason = async || {
+        let now = service.case(&case.case_id).await.queue_reason;
+        let queue = service.agents().get_queue(pb::GetQueueRequest {}).await;
+        assert_eq!(queue.unwrap().into_inner().next[0].queue_reason, now);
+        now
+    };
+    let db = service.home.open().await;
+    let written: Vec<Written> = rows(&db, WRITTEN).await;
+    let nobody = reason().await;
+    service
+        .upsert(pb::Agent {
+            skills: vec!["payment".to_owned()],
+            ..an_agent("cashier", 3)
+        })
+        .await;
+    service.care.sweep().await.unwrap();
+    assert_eq!(
+        (nobody.as_str(), reason().await.as_str()),
+        ("NOBODY_SPEAKS_LANGUAGE", "NOBODY_HANDLES_INTENT")
+    );
+    service
+        .upsert(pb::Agent {
+            presence: pb::Presence::Offline.into(),
+            ..an_agent("clerk", 3)
+        })
+        .await;
+    assert_eq!(reason().await, "NOBODY_ONLINE");
+    assert_eq!(rows::<Written>(&db, WRITTEN).await, written);
 }
 
 async fn a_long_wait_is_worth_more_than_a_skill(service: Service) {

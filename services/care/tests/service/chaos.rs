@@ -12,14 +12,14 @@ use rapport_api::care::v1 as pb;
 use rapport_api::care::v1::agent_service_client::AgentServiceClient;
 use rapport_api::care::v1::case_service_client::CaseServiceClient;
 use rapport_flow::testing::FakeLog;
+use rapport_store::Db;
 use rapport_store::testing::{Engine, TestDb, free_port};
-use rapport_store::{Db, on_db};
 use rapport_types::SubjectId;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::support::{an_agent, new_id, opening};
+use crate::support::{Row, an_agent, new_id, opening, rows};
 
 const CASES: usize = 500;
 const AGENTS: usize = 8;
@@ -231,14 +231,8 @@ impl Race {
         );
     }
 
-    async fn rows<T>(&self, text: &'static str) -> Vec<T>
-    where
-        T: Send
-            + Unpin
-            + for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>
-            + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
-    {
-        on_db!(&self.db, |pool| sqlx::query_as(text).fetch_all(pool).await).unwrap()
+    async fn rows<T: Row>(&self, text: &'static str) -> Vec<T> {
+        rows(&self.db, text).await
     }
 
     /// Waits until no waiting case fits an agent with room: everybody here fits everything.

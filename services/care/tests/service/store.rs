@@ -31,7 +31,6 @@ store_contract!(
         a_case_has_one_open_assignment,
         waiting_cases_come_in_order_and_only_those_that_fit,
         a_locked_case_is_not_given_twice,
-        a_reason_is_written_only_for_a_case_that_waits,
         a_case_has_each_message_number_once,
     ]
 );
@@ -258,28 +257,6 @@ async fn a_locked_case_is_not_given_twice(fixture: Fixture) {
         second.rollback().await.unwrap();
     }
     first.rollback().await.unwrap();
-}
-
-async fn a_reason_is_written_only_for_a_case_that_waits(fixture: Fixture) {
-    let taken = CaseRow {
-        state: CaseState::Assigned,
-        queue_reason: String::new(),
-        ..a_case(2)
-    };
-    insert(&fixture, &[a_case(1), taken]).await;
-    let mut tx = begin(&fixture).await;
-    for id in [1, 2] {
-        case::explain(&mut tx, &[id; 16], "EVERYBODY_BUSY")
-            .await
-            .unwrap();
-    }
-    tx.commit().await.unwrap();
-    let reason = async |id: u8| {
-        let found = case::get(&fixture.db, &[id; 16]).await.unwrap().unwrap();
-        (found.queue_reason, found.version)
-    };
-    assert_eq!(reason(1).await, ("EVERYBODY_BUSY".to_owned(), 1));
-    assert_eq!(reason(2).await, (String::new(), 1));
 }
 
 async fn a_case_has_each_message_number_once(fixture: Fixture) {

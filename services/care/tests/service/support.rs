@@ -13,7 +13,11 @@ use rapport_care::{Care, Peers};
 use rapport_flow::testing::FakeLog;
 use rapport_rpc::{Channel, ClientConfig, ServeConfig, Server, connect};
 use rapport_store::testing::{Engine, TestDb};
+use rapport_store::{Db, on_db};
 use rapport_types::{ConsentState, ManualClock, Purpose, SubjectId, UnixMillis};
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_types::StatusExt as _;
@@ -242,6 +246,20 @@ impl Service {
             changes.recv().await.unwrap();
         }
     }
+}
+
+/// What a query of a test may return a row as, on either database.
+pub(crate) trait Row:
+    Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
+{
+}
+
+impl<T> Row for T where T: Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
+{}
+
+/// Looks into the database beside the service.
+pub(crate) async fn rows<T: Row>(db: &Db, text: &'static str) -> Vec<T> {
+    on_db!(db, |pool| sqlx::query_as(text).fetch_all(pool).await).unwrap()
 }
 
 pub(crate) fn opening(subject: SubjectId, text: &str) -> pb::OpenCaseRequest {
