@@ -4,6 +4,7 @@
 //! single place in the workspace that reads the machine's time.
 
 mod clock;
+mod currency;
 mod id;
 mod money;
 mod probability;
@@ -11,6 +12,7 @@ mod purpose;
 mod secret;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
+pub use currency::Currency;
 pub use id::{CONTROL_PARTITION, DecisionId, IdError, PARTITIONS, SubjectId, partition_of};
 pub use money::Micros;
 pub use probability::{Probability, ProbabilityError};

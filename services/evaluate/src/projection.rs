@@ -12,7 +12,7 @@ mod totals;
 pub use journey::{AdTouch, Answer, FirstSeen, Journey, Order, Stage};
 pub use journeys::Journeys;
 pub use shop::Shop;
-pub use totals::{Currency, DayMoney, Key, Numbers, Shown, Totals};
+pub use totals::{DayMoney, Key, Numbers, Shown, Totals};
 
 use prost::Message;
 use rapport_api::event::v1::{EventRecord, OrderLine};

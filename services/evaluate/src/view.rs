@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use evaluate_domain::fold::Merge as _;
 use rapport_flow::{Consent, People, Progress, States};
-use rapport_types::{PARTITIONS, Purpose, SubjectId};
+use rapport_types::{Currency, PARTITIONS, Purpose, SubjectId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::projection::{Currency, DayMoney, Journey, Journeys, Key, Numbers, Shop, Shown, Totals};
+use crate::projection::{DayMoney, Journey, Journeys, Key, Numbers, Shop, Shown, Totals};
 use crate::report::{Collect, Days};
 
 /// Reports that run at once: each takes a core. Others wait for their turn, within their deadline.

@@ -7,13 +7,12 @@ use evaluate_domain::attribution::Model;
 use evaluate_domain::report::{Language, render};
 use rapport_api::evaluate::v1 as pb;
 use rapport_api::evaluate::v1::report_service_server::ReportService;
-use rapport_types::Clock;
+use rapport_types::{Clock, Currency};
 use tonic::{Request, Response, Status};
 
 use super::parse::Fields;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::projection::Currency;
 use crate::report::DAY_MS;
 use crate::report::campaigns::{CampaignResult, Campaigns};
 use crate::report::credit::{Credit, Credits};

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evaluate_domain::fold::Merge;
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 use serde::{Deserialize, Serialize};
-
-use super::Currency;
 
 /// Exposures kept: the pairs of experiment and variant that sort first.
 pub(super) const EXPOSURES_MAX: usize = 512;

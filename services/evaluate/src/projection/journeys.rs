@@ -10,10 +10,10 @@ use rapport_api::event::v1::{
 };
 use rapport_flow::{DecodeError, Projection};
 use rapport_math::stable_hash64;
-use rapport_types::UnixMillis;
+use rapport_types::{Currency, UnixMillis};
 
 use super::journey::{AdTouch, Answer, FirstSeen, Journey, MoneyKey, Moved, Stage};
-use super::totals::{Currency, campaign_id};
+use super::totals::campaign_id;
 use super::{amount, decode, encode, payload};
 
 /// Arms of one decision that are read; the contract's limit.

@@ -9,9 +9,9 @@ use rapport_api::event::v1::{
     LedgerAdjustment, Purchase, RecommendationDecided, Refund, RouteDecided,
 };
 use rapport_flow::{DecodeError, Projection};
-use rapport_types::{SubjectId, UnixMillis};
+use rapport_types::{Currency, SubjectId, UnixMillis};
 
-use super::totals::{Currency, DayMoney, Key, Numbers, Shown, Totals, campaign_id};
+use super::totals::{DayMoney, Key, Numbers, Shown, Totals, campaign_id};
 use super::{amount, decode, encode, payload};
 
 /// The projection of totals: per day and currency, per campaign, per replica. Stock adjustments are

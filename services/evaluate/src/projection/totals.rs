@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use evaluate_domain::attribution::CHANNEL_BYTES_MAX;
 use evaluate_domain::fold::Merge;
 use rapport_math::stable_hash64;
+use rapport_types::Currency;
 use serde::{Deserialize, Serialize};
 
 /// Hashes of orders kept per day, currency and partition. Up to here the count is exact; beyond, the
@@ -14,38 +15,6 @@ use serde::{Deserialize, Serialize};
 pub(super) const ORDERS_MAX: usize = 1_024;
 /// Days in one state of a campaign.
 const DAYS_PER_KEY: i32 = 32;
-
-/// An ISO 4217 code.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Currency([u8; 3]);
-
-impl Currency {
-    /// Returns the code; anything that is not three capital letters is `XXX`, which ISO 4217 gives to
-    /// no currency.
-    #[must_use]
-    pub fn of(code: &str) -> Self {
-        match code.as_bytes().try_into() {
-            Ok(code) if is_code(&code) => Self(code),
-            Ok(_) | Err(_) => Self(*b"XXX"),
-        }
-    }
-
-    /// Returns the code as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("capital letters are UTF-8")
-    }
-}
-
-fn is_code(code: &[u8; 3]) -> bool {
-    code.iter().all(u8::is_ascii_uppercase)
-}
-
-impl std::fmt::Debug for Currency {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
-    }
-}
 
 /// Returns a campaign's id, `None` for one that no report can name.
 pub(super) fn campaign_id(id: &str) -> Option<&str> {
@@ -85,7 +54,7 @@ impl Key {
             Self::Money(day, currency) => {
                 bytes.put_u8(b'm');
                 bytes.put_i32(*day);
-                bytes.put_slice(&currency.0);
+                bytes.put_slice(currency.as_str().as_bytes());
             }
             Self::Campaign(month, campaign) => {
                 bytes.put_u8(b'c');
@@ -108,8 +77,8 @@ impl Key {
         match kind {
             b'm' => {
                 let (day, code) = rest.split_first_chunk()?;
-                let code = code.try_into().ok().filter(is_code)?;
-                Some(Self::Money(i32::from_be_bytes(*day), Currency(code)))
+                let code = Currency::parse(std::str::from_utf8(code).ok()?)?;
+                Some(Self::Money(i32::from_be_bytes(*day), code))
             }
             b'c' => {
                 let (month, campaign) = rest.split_first_chunk()?;

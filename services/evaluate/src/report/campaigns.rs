@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evaluate_domain::campaign::{CampaignActivity, CampaignReport, Tally};
-use rapport_types::Micros;
+use rapport_types::{Currency, Micros};
 
 use super::{CLICK_WINDOW_MS, Collect, Days};
 use crate::error::Error;
-use crate::projection::{Currency, Journey, Order, Shown};
+use crate::projection::{Journey, Order, Shown};
 
 /// Campaigns in one report.
 pub const CAMPAIGNS_MAX: usize = 10_000;

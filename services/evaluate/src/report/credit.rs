@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use evaluate_domain::attribution::{
     self, Attribution, JourneyError, Journeys as Paths, Model, Touch, journeys_of,
 };
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 
 use super::{CLICK_WINDOW_MS, Collect, Days, VIEW_WINDOW_MS};
 use crate::error::Error;
-use crate::projection::{Currency, Journey, Order};
+use crate::projection::{Journey, Order};
 
 /// The channel of recommendations. Ads go by their campaign.
 pub const RECOMMEND: &str = "recommend";

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use evaluate_domain::activity::{ActiveDays, ActivePeople, Day, active_people};
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 
 use super::{Collect, DAY_MS, Days};
 use crate::error::Error;
-use crate::projection::{Currency, DayMoney, Journey, Stage};
+use crate::projection::{DayMoney, Journey, Stage};
 use crate::view::ShopTotals;
 
 /// Days in one series; of more, the newest.

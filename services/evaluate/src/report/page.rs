@@ -6,6 +6,7 @@ use evaluate_domain::report::{
     CampaignRow, CreditRow, DailyPoint, ExperimentRow, FunnelStep, REPORT_DAYS_MAX,
     REPORT_ROWS_MAX, Report,
 };
+use rapport_types::Currency;
 
 use super::campaigns::Campaigns;
 use super::credit::Credits;
@@ -13,7 +14,7 @@ use super::daily::{Active, Activity};
 use super::trial::{Metric, Trial};
 use super::{Collect, Days};
 use crate::error::Error;
-use crate::projection::{Currency, Journey};
+use crate::projection::Journey;
 use crate::store::experiment::Experiment;
 use crate::view::ShopTotals;
 

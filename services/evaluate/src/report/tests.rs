@@ -6,17 +6,17 @@ use evaluate_domain::activity::Day;
 use evaluate_domain::attribution::Model;
 use evaluate_domain::experiment::{Allocation, State, Variant};
 use rapport_api::event::v1::{EventRecord, Lane};
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 
 use super::campaigns::Campaigns;
 use super::credit::{Credits, RECOMMEND};
 use super::daily::Activity;
 use super::trial::{Metric, Trial, Verdict};
 use super::*;
+use crate::projection::Shown;
 use crate::projection::tests::{
     click, exposure, impression, journey_of, purchase, recommendation, refund, selection,
 };
-use crate::projection::{Currency, Shown};
 use crate::store::experiment::Experiment;
 use crate::view::ShopTotals;
 

@@ -4,11 +4,11 @@ use evaluate_domain::experiment::{
     self, Arm, ArmAnalysis, Exposure, Exposures, MetricKind, Question, State, Warning,
 };
 use rapport_math::PairMoments;
-use rapport_types::UnixMillis;
+use rapport_types::{Currency, UnixMillis};
 
 use super::Collect;
 use crate::error::Error;
-use crate::projection::{Currency, Journey};
+use crate::projection::Journey;
 use crate::store::experiment::Experiment;
 
 /// Confidence of every interval.

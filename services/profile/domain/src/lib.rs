@@ -32,7 +32,6 @@ pub use identifier::{
 pub use lifecycle::{Lifecycle, LifecycleStage, lifecycle};
 pub use rfm::{Rfm, RfmScore, RfmTable, ValueSegment};
 pub use state::{
-    Currency, EVIDENCE_MAX, PURCHASE_DAYS_MAX, ProfileState, PurchaseTotals, StateError,
-    TAGS_PER_KIND_MAX,
+    EVIDENCE_MAX, PURCHASE_DAYS_MAX, ProfileState, PurchaseTotals, StateError, TAGS_PER_KIND_MAX,
 };
 pub use view::{EmotionView, ProfileView, TagView, UsageView, ViewOptions};

@@ -1,8 +1,6 @@
 //! Recency, frequency and monetary value: the measures, their scores and the value segments.
 
-use rapport_types::Micros;
-
-use crate::state::Currency;
+use rapport_types::{Currency, Micros};
 
 /// The measures over the window before `as_of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

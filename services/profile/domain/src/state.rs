@@ -11,11 +11,11 @@ mod tests;
 mod usage;
 
 use rapport_math::stable_hash64;
-use rapport_types::UnixMillis;
+use rapport_types::{Currency, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-pub use purchases::{Currency, PURCHASE_DAYS_MAX, PurchaseTotals};
 pub(crate) use purchases::{Day, Purchases, day_of};
+pub use purchases::{PURCHASE_DAYS_MAX, PurchaseTotals};
 pub use tags::{EVIDENCE_MAX, TAGS_PER_KIND_MAX};
 pub(crate) use tags::{Tag, Tags};
 pub(crate) use usage::{Usage, Usages};

@@ -5,13 +5,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 
 use crate::event::{AgeBand, TagKind};
 use crate::lifecycle::{Lifecycle, lifecycle};
 use crate::rfm::{Rfm, RfmScore, RfmTable, ValueSegment};
 use crate::state::{
-    Currency, Day, EMOTION_HALF_LIFE_MS, ProfileState, PurchaseTotals, Tag, Usage, Usages, day_of,
+    Day, EMOTION_HALF_LIFE_MS, ProfileState, PurchaseTotals, Tag, Usage, Usages, day_of,
 };
 
 /// Tags below this have faded: about a view of a category after a year and a half.

@@ -1,8 +1,8 @@
 //! The catalogue as serving sees it: one small row per item index, categories as a tree of numbers.
 
-use crate::item::{Availability, Currency, Item};
+use crate::item::{Availability, Item};
 use crate::items::ItemIdx;
-use rapport_types::Micros;
+use rapport_types::{Currency, Micros};
 use std::collections::HashMap;
 use std::sync::Arc;
 

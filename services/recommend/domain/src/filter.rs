@@ -1,9 +1,9 @@
 //! Which items an answer may contain: a closed struct, compiled once per request to array look-ups.
 
 use crate::catalogue::{Catalogue, CategoryIdx};
-use crate::item::{Currency, Violation, check_path};
+use crate::item::{Violation, check_path};
 use crate::items::{ITEM_ID_CHARS_MAX, ItemIdx, Items, is_item_id};
-use rapport_types::Micros;
+use rapport_types::{Currency, Micros};
 
 /// Most categories of one filter.
 pub const FILTER_CATEGORIES_MAX: usize = 32;

@@ -1,7 +1,7 @@
 //! What a catalogue item is, and the rules it must meet. Field names follow the Merchant Center feed.
 
 use crate::items::{ITEM_ID_CHARS_MAX, is_item_id};
-use rapport_types::Micros;
+use rapport_types::{Currency, Micros};
 use std::ops::Deref;
 
 /// Longest title, in characters.
@@ -80,28 +80,6 @@ impl Availability {
         ]
         .into_iter()
         .find(|availability| availability.name() == name)
-    }
-}
-
-/// An ISO 4217 code: three capital letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Currency([u8; 3]);
-
-impl Currency {
-    /// Parses three capital ASCII letters, `None` for anything else.
-    #[must_use]
-    pub fn parse(code: &str) -> Option<Self> {
-        let letters: [u8; 3] = code.as_bytes().try_into().ok()?;
-        letters
-            .iter()
-            .all(u8::is_ascii_uppercase)
-            .then_some(Self(letters))
-    }
-
-    /// Returns the code.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 }
 

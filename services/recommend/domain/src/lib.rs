@@ -23,9 +23,8 @@ pub use catalogue::{CATEGORIES_MAX, Catalogue, CategoryIdx};
 pub use codec::DecodeError;
 pub use filter::{CompiledFilter, FILTER_CATEGORIES_MAX, FILTER_EXCLUDED_MAX, Filter, Unlisted};
 pub use item::{
-    Availability, BRAND_CHARS_MAX, CATEGORY_CHARS_MAX, CATEGORY_DEPTH_MAX, Currency, Item,
-    ItemFields, PRICE_MAX, TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX, Violation,
-    parse_category_path,
+    Availability, BRAND_CHARS_MAX, CATEGORY_CHARS_MAX, CATEGORY_DEPTH_MAX, Item, ItemFields,
+    PRICE_MAX, TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX, Violation, parse_category_path,
 };
 pub use item_item::{
     HISTORY_ITEMS_MAX, ItemItemModel, ItemItemOptions, LIVE_ITEMS_MAX, LIVE_NEIGHBOURS_MAX,

@@ -1,9 +1,8 @@
 //! Purchases and refunds: lifetime totals, and days for everything that asks "in the last year".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use rapport_types::{Micros, UnixMillis};
+use rapport_types::{Currency, Micros, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::earliest;
@@ -15,36 +14,6 @@ pub const PURCHASE_DAYS_MAX: i64 = 400;
 const ORDERS_PER_DAY_MAX: usize = 64;
 /// Milliseconds in a day.
 const DAY_MS: i64 = 86_400_000;
-
-/// An ISO 4217 code: three capital letters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Currency([u8; 3]);
-
-impl Currency {
-    /// Parses three ASCII capital letters, `None` for anything else.
-    #[must_use]
-    pub fn parse(code: &str) -> Option<Self> {
-        let bytes: [u8; 3] = code.as_bytes().try_into().ok()?;
-        bytes
-            .iter()
-            .all(u8::is_ascii_uppercase)
-            .then_some(Self(bytes))
-    }
-}
-
-impl fmt::Display for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|letter| write!(f, "{}", char::from(*letter)))
-    }
-}
-
-impl fmt::Debug for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
 
 /// Lifetime money of one currency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
