@@ -10,16 +10,26 @@ use serde_json::json;
 use crate::recommend::{history, import};
 use crate::server::Server;
 
-/// Services and the files, below the data folder, that hold what they rebuild from the log.
+/// Services and what, below the data folder, holds what they know from the log: states and snapshots.
 const SERVICES: [(&str, &[&str]); 4] = [
-    ("profile", &["profile/projection.db"]),
-    ("recommend", &["recommend/recommend.sqlite"]),
-    ("ads", &["ads/ads.sqlite"]),
-    ("evaluate", &["evaluate/evaluate.sqlite"]),
+    (
+        "profile",
+        &[
+            "profile/projection.db",
+            "profile/projection.db-wal",
+            "profile/projection.db-shm",
+            "profile/snapshots",
+        ],
+    ),
+    ("recommend", &["recommend"]),
+    ("ads", &["ads"]),
+    ("evaluate", &["evaluate"]),
 ];
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// When nothing was applied for this long, the end is reached.
 const QUIET: Duration = Duration::from_secs(2);
+/// Longest time until the first event is applied.
+const FIRST_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(gowalla: Option<&Path>) -> io::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -28,9 +38,9 @@ pub(crate) async fn run(gowalla: Option<&Path>) -> io::Result<()> {
     import(&server, &history).await?;
     server.caught_up().await?;
     server.process.stop().await?;
-    for (service, files) in SERVICES {
-        for file in files {
-            forget(&folder.path().join("data").join(file))?;
+    for (service, paths) in SERVICES {
+        for path in paths {
+            forget(&folder.path().join("data").join(path))?;
         }
         let began = Instant::now();
         let server = Server::embedded(folder.path(), &["--only", service]).await?;
@@ -51,6 +61,11 @@ async fn speeds(server: &Server, began: Instant) -> io::Result<BTreeMap<String, 
     let mut moved = began;
     // The lag alone says nothing: before the log was heard of there is none.
     while applied.is_empty() || moved.elapsed() < QUIET {
+        if applied.is_empty() && began.elapsed() > FIRST_MAX {
+            return Err(io::Error::other(
+                "nothing is replayed: something still knew the log",
+            ));
+        }
         for (projection, events) in server.samples("projection_events_total")? {
             let seen = applied.entry(projection).or_default();
             if events > seen.0 {
@@ -65,14 +80,14 @@ async fn speeds(server: &Server, began: Instant) -> io::Result<BTreeMap<String, 
     Ok(speeds.map(|(name, seen)| (name, speed(seen))).collect())
 }
 
-/// Deletes a database with its write-ahead log.
-fn forget(file: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let path = format!("{}{suffix}", file.display());
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+/// Deletes a file or a folder, if it is there.
+fn forget(path: &Path) -> io::Result<()> {
+    let deleted = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match deleted {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
