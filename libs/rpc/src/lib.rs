@@ -32,6 +32,7 @@
 mod call;
 mod client;
 mod config;
+mod fields;
 mod health;
 mod in_process;
 mod jitter;
@@ -41,7 +42,9 @@ mod server;
 mod signal;
 mod span;
 pub mod status;
+pub mod store;
 pub mod token;
+pub mod write;
 
 pub use call::{Expires, PolicyLookup, expires, with_deadline, within};
 pub use client::{
@@ -52,6 +55,7 @@ pub use config::{
     ACCEPT_BACKLOG, AuthConfig, AuthMode, ConfigError, DEFAULT_LISTEN, HEADER_LIST_BYTES_MAX,
     REQUEST_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, ServeConfig, parse_duration,
 };
+pub use fields::{Fields, InvalidRequest, REQUEST_ID_CHARS_MAX};
 pub use health::{Health, healthcheck};
 pub use in_process::{InProcessConnector, Incoming, in_process};
 pub use server::{Bound, ServeError, Server, serve};

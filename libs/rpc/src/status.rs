@@ -157,6 +157,15 @@ pub fn invalid_request(domain: &str, violations: Vec<FieldViolation>) -> Status 
     .into()
 }
 
+/// Returns INTERNAL / INTERNAL. The caller learns whose failure it is, the server's log what it was.
+#[must_use]
+pub fn internal(domain: &str, why: &str) -> Status {
+    tracing::error!(error = why, "internal error");
+    let service = domain.split('.').next().unwrap_or(domain);
+    let message = format!("{service} failed");
+    rpc_error(Code::Internal, reason::INTERNAL, domain, message)
+}
+
 /// Returns the reason of a status, `None` when it carries no `ErrorInfo`.
 #[must_use]
 pub fn reason_of(status: &Status) -> Option<String> {

@@ -1,9 +1,8 @@
 //! One effect per request id: the record of a call lives in the transaction of its effect.
 //!
-//! A call is named by `(caller, method, request_id)`. The first claim of a name inserts the record
-//! and so holds its row until the transaction ends; others with the same name wait for that (on
-//! SQLite, for the one writer) and then see the response, or, if the first rolled back, claim it
-//! themselves. So a record without its effect, or an effect without its record, cannot exist.
+//! A call is named by `(caller, method, request_id)`. The first to begin it inserts the record and so
+//! holds its row until the transaction ends; others with the same name wait for that (on SQLite, for
+//! the one writer) and then see the response, or, if the first rolled back, begin it themselves. So a record without its effect, or an effect without its record, cannot exist.
 //!
 //! Nothing is stored when the effect fails: it rolled back, and a retry executes again. Records are
 //! kept at least [`KEEP_MIN_MS`]; [`sweep`] deletes older ones.
@@ -70,45 +69,29 @@ pub enum IdempotencyError {
     /// A part of the call is empty or longer than its maximum; the name of the part.
     #[error("{0} is empty or too long")]
     Invalid(&'static str),
-    /// The record was committed without a response: the service forgot [`Slot::record`].
+    /// The record was committed without a response: the service forgot [`Slot::commit`].
     #[error("the first call kept no response")]
     Unrecorded,
+    /// The recorded response is no message of the type that the method answers.
+    #[error("the first call's response does not decode")]
+    Damaged,
     /// The store failed.
     #[error("store failed")]
     Store(#[from] StoreError),
 }
 
-/// What a call with an idempotency key came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The effect happened now; the response.
-    Executed(Vec<u8>),
-    /// The effect had happened before; the response of then, byte for byte.
-    Replayed(Vec<u8>),
-}
-
-impl Outcome {
-    /// Returns the response, whichever call made it.
-    #[must_use]
-    pub fn into_response(self) -> Vec<u8> {
-        match self {
-            Self::Executed(response) | Self::Replayed(response) => response,
-        }
-    }
-}
-
-/// The answer to [`claim`].
+/// A write that was either begun now or finished long ago.
 #[derive(Debug)]
-pub enum Claim {
-    /// Nobody did this before: do it in the same transaction, then [`Slot::record`], then commit.
-    New(Slot),
-    /// It was done: answer this and roll back.
-    Replay(Vec<u8>),
+pub enum Begun {
+    /// Nobody did this before: do it in this transaction, then [`Slot::commit`].
+    New(Tx, Slot),
+    /// It was done; the response of then, byte for byte.
+    Done(Vec<u8>),
 }
 
 /// The right and the duty to record one call's response.
 #[derive(Debug)]
-#[must_use = "record the response in the same transaction"]
+#[must_use = "commit the response with the effect"]
 pub struct Slot {
     caller: String,
     method: String,
@@ -126,21 +109,18 @@ const SWEEP: &str = "delete from idempotency where (caller, method, request_id) 
     select caller, method, request_id from idempotency
     where created_at_ms < $1 order by created_at_ms limit $2)";
 
-/// Claims a call inside `tx`, before any other write of that transaction.
+/// Begins a transaction that nobody else has for the same call, or returns what that call answered.
 ///
-/// Waits while another transaction holds the same call.
+/// Waits while another transaction holds the same call. Dropping what is begun undoes all of it.
 ///
 /// # Errors
 ///
 /// [`IdempotencyError::Reused`] for another body under the same request id;
 /// [`StoreError::Conflict`] or [`StoreError::Unavailable`] when the wait was too long (retry).
-pub async fn claim(
-    tx: &mut Tx,
-    call: &Call<'_>,
-    now: UnixMillis,
-) -> Result<Claim, IdempotencyError> {
+pub async fn begin(db: &Db, call: &Call<'_>, now: UnixMillis) -> Result<Begun, IdempotencyError> {
     check(call)?;
-    let inserted = on_tx!(tx, |conn| sqlx::query(INSERT)
+    let mut tx = db.begin().await?;
+    let inserted = on_tx!(&mut tx, |conn| sqlx::query(INSERT)
         .bind(call.caller)
         .bind(call.method)
         .bind(call.request_id)
@@ -151,14 +131,15 @@ pub async fn claim(
         .map(|done| done.rows_affected()))
     .map_err(StoreError::from)?;
     if inserted == 1 {
-        return Ok(Claim::New(Slot {
+        let slot = Slot {
             caller: call.caller.to_owned(),
             method: call.method.to_owned(),
             request_id: call.request_id.to_owned(),
-        }));
+        };
+        return Ok(Begun::New(tx, slot));
     }
     let (body_hash, response): (Vec<u8>, Option<Vec<u8>>) =
-        on_tx!(tx, |conn| sqlx::query_as(SELECT)
+        on_tx!(&mut tx, |conn| sqlx::query_as(SELECT)
             .bind(call.caller)
             .bind(call.method)
             .bind(call.request_id)
@@ -168,57 +149,32 @@ pub async fn claim(
     if body_hash != call.body_hash {
         return Err(IdempotencyError::Reused);
     }
-    Ok(Claim::Replay(response.ok_or(IdempotencyError::Unrecorded)?))
+    let response = response.ok_or(IdempotencyError::Unrecorded)?;
+    tx.rollback().await?;
+    Ok(Begun::Done(response))
 }
 
 impl Slot {
-    /// Records the response of the effect. The caller commits.
+    /// Records the response of the effect and commits both.
     ///
     /// # Errors
     ///
-    /// [`IdempotencyError::Invalid`] for a response above [`RESPONSE_BYTES_MAX`].
-    pub async fn record(self, tx: &mut Tx, response: &[u8]) -> Result<(), IdempotencyError> {
+    /// [`IdempotencyError::Invalid`] for a response above [`RESPONSE_BYTES_MAX`]: nothing happened.
+    /// [`IdempotencyError::Store`]: unknown whether it happened; the same call finds out.
+    pub async fn commit(self, mut tx: Tx, response: &[u8]) -> Result<(), IdempotencyError> {
         if response.len() > RESPONSE_BYTES_MAX {
             return Err(IdempotencyError::Invalid("response"));
         }
-        on_tx!(tx, |conn| sqlx::query(RECORD)
+        on_tx!(&mut tx, |conn| sqlx::query(RECORD)
             .bind(self.caller.as_str())
             .bind(self.method.as_str())
             .bind(self.request_id.as_str())
             .bind(response)
             .execute(conn)
             .await
-            .map(|_| ()))
+            .map(drop))
         .map_err(StoreError::from)?;
-        Ok(())
-    }
-}
-
-/// Runs `effect` once per call, in one transaction with its record, and commits.
-///
-/// `effect` writes through the transaction it is given and returns the encoded response. When it
-/// fails, everything is rolled back and nothing is recorded.
-///
-/// # Errors
-///
-/// The effect's own error, or an [`IdempotencyError`] as `E`.
-pub async fn run<E, F>(db: &Db, call: &Call<'_>, now: UnixMillis, effect: F) -> Result<Outcome, E>
-where
-    E: From<IdempotencyError>,
-    F: AsyncFnOnce(&mut Tx) -> Result<Vec<u8>, E>,
-{
-    let mut tx = db.begin().await.map_err(IdempotencyError::from)?;
-    match claim(&mut tx, call, now).await? {
-        Claim::Replay(response) => {
-            tx.rollback().await.map_err(IdempotencyError::from)?;
-            Ok(Outcome::Replayed(response))
-        }
-        Claim::New(slot) => {
-            let response = effect(&mut tx).await?;
-            slot.record(&mut tx, &response).await?;
-            tx.commit().await.map_err(IdempotencyError::from)?;
-            Ok(Outcome::Executed(response))
-        }
+        Ok(tx.commit().await?)
     }
 }
 

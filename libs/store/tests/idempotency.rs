@@ -1,7 +1,7 @@
 //! One effect per request id (PROMISES D3), on SQLite and on a real Postgres.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use rapport_store::idempotency::{self, Call, Claim, IdempotencyError, Outcome};
+use rapport_store::idempotency::{self, Begun, Call, IdempotencyError};
 use rapport_store::testing::{Engine, TestDb};
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx, on_writer};
 use rapport_types::UnixMillis;
@@ -72,8 +72,40 @@ async fn notes(db: &Db) -> Vec<String> {
     .unwrap()
 }
 
+/// What a call came to, with its response.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// The effect happened now.
+    Executed(Vec<u8>),
+    /// The effect had happened before.
+    Replayed(Vec<u8>),
+}
+
+impl Outcome {
+    fn into_response(self) -> Vec<u8> {
+        match self {
+            Self::Executed(response) | Self::Replayed(response) => response,
+        }
+    }
+}
+
+/// Runs an effect as a service does: in the transaction that was begun, committed with its response.
+async fn run<F>(db: &Db, call: &Call<'_>, now: UnixMillis, effect: F) -> Result<Outcome, Error>
+where
+    F: AsyncFnOnce(&mut Tx) -> Result<Vec<u8>, Error>,
+{
+    match idempotency::begin(db, call, now).await? {
+        Begun::Done(response) => Ok(Outcome::Replayed(response)),
+        Begun::New(mut tx, slot) => {
+            let response = effect(&mut tx).await?;
+            slot.commit(tx, &response).await?;
+            Ok(Outcome::Executed(response))
+        }
+    }
+}
+
 async fn redeem(db: &Db, call: &Call<'_>, text: &str) -> Result<Outcome, Error> {
-    idempotency::run(db, call, NOW, async |tx| {
+    run(db, call, NOW, async |tx| {
         note(tx, text).await?;
         Ok(text.as_bytes().to_vec())
     })
@@ -164,7 +196,7 @@ async fn callers_methods_and_ids_are_independent(fixture: Fixture) {
 }
 
 async fn a_failed_effect_leaves_no_record(fixture: Fixture) {
-    let failed: Result<Outcome, Error> = idempotency::run(&fixture.db, &CALL, NOW, async |tx| {
+    let failed = run(&fixture.db, &CALL, NOW, async |tx| {
         note(tx, "half").await?;
         Err(Error::Refused)
     })
@@ -178,18 +210,18 @@ async fn a_failed_effect_leaves_no_record(fixture: Fixture) {
 async fn a_lost_reply_is_replayed(fixture: Fixture) {
     redeem(&fixture.db, &CALL, "kept").await.unwrap();
     // Even an effect that would fail now: it is not run.
-    let replayed: Result<Outcome, Error> =
-        idempotency::run(&fixture.db, &CALL, NOW.plus(5), async |_tx| {
-            Err(Error::Refused)
-        })
-        .await;
+    let replayed = run(&fixture.db, &CALL, NOW.plus(5), async |_tx| {
+        Err(Error::Refused)
+    })
+    .await;
     assert_eq!(replayed.unwrap(), Outcome::Replayed(b"kept".to_vec()));
 }
 
 async fn a_forgotten_response_is_an_error(fixture: Fixture) {
-    let mut tx = fixture.db.begin().await.unwrap();
-    let claim = idempotency::claim(&mut tx, &CALL, NOW).await.unwrap();
-    assert!(matches!(claim, Claim::New(_)));
+    let begun = idempotency::begin(&fixture.db, &CALL, NOW).await.unwrap();
+    let Begun::New(tx, _slot) = begun else {
+        panic!("{begun:?}")
+    };
     tx.commit().await.unwrap();
     let found = redeem(&fixture.db, &CALL, "x").await.unwrap_err();
     assert!(
@@ -237,7 +269,7 @@ async fn parts_have_maxima(fixture: Fixture) {
         };
         assert_eq!(named, part);
     }
-    let large: Result<Outcome, Error> = idempotency::run(&fixture.db, &CALL, NOW, async |_tx| {
+    let large = run(&fixture.db, &CALL, NOW, async |_tx| {
         Ok(vec![0; idempotency::RESPONSE_BYTES_MAX + 1])
     })
     .await;

@@ -10,6 +10,7 @@ use rapport_api::ads::v1 as pb;
 use rapport_api::event::v1::{AdDecided, Candidate, ExperimentArm};
 use rapport_api::r#type::v1::Degraded;
 use rapport_flow::{DecisionDraft, Experiments, Outbox, People, States, any_of};
+use rapport_store::idempotency::IdempotencyError;
 use rapport_types::{Clock, DecisionId, Micros, SubjectId, UnixMillis};
 
 use crate::active::{Active, ActiveSet};
@@ -78,7 +79,7 @@ impl Decider {
     /// Decides, stores the decision, publishes it, and returns the answer.
     ///
     /// # Errors
-    /// [`Error::RequestIdReused`], [`Error::Store`], [`Error::ShuttingDown`].
+    /// [`Error::Write`], [`Error::Store`], [`Error::ShuttingDown`].
     pub async fn decide(
         &self,
         caller: &str,
@@ -114,7 +115,7 @@ impl Decider {
                 }
                 Committed::Reused => {
                     self.undo(&set, &viewer, &filled, id, now).await;
-                    return Err(Error::RequestIdReused);
+                    return Err(IdempotencyError::Reused.into());
                 }
                 Committed::Fenced => {
                     self.undo(&set, &viewer, &filled, id, now).await;

@@ -1,9 +1,8 @@
 //! What can go wrong in ads, one variant per thing that a caller can act on.
 
-use std::time::Duration;
-
 use ads_domain::{LedgerError, TransitionError};
-use rapport_rpc::status::{self, FieldViolation, RpcError};
+use rapport_rpc::status::{self, RpcError};
+use rapport_rpc::{InvalidRequest, store, write};
 use rapport_store::StoreError;
 use rapport_store::idempotency::IdempotencyError;
 use rapport_types::{DecisionId, Micros};
@@ -25,23 +24,14 @@ rapport_rpc::reasons! {
     BUDGET_BELOW_SPEND,
     /// The service holds as many line items as it may.
     TOO_MANY_LINE_ITEMS,
-    /// The request id was used with another body.
-    REQUEST_ID_REUSED,
-    /// Another writer won; the same call may succeed now.
-    CONFLICT,
-    /// The database did not answer; the same call may succeed later.
-    STORE_UNAVAILABLE,
 }
-
-/// How long a caller should wait before it tries an unavailable store again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are missing or wrong.
-    #[error("request has {} invalid field(s)", .0.len())]
-    InvalidRequest(Vec<FieldViolation>),
+    #[error(transparent)]
+    InvalidRequest(#[from] InvalidRequest),
     /// No such campaign.
     #[error("campaign {0} does not exist")]
     CampaignNotFound(String),
@@ -63,9 +53,9 @@ pub enum Error {
     /// The service holds as many line items as it may.
     #[error("there are as many line items as there may be")]
     TooManyLineItems,
-    /// The idempotency key was used with another body.
-    #[error("the request id was used with another body")]
-    RequestIdReused,
+    /// The write's record refused it, or its store failed.
+    #[error(transparent)]
+    Write(#[from] IdempotencyError),
     /// The service is going away.
     #[error("ads is shutting down")]
     ShuttingDown,
@@ -80,28 +70,12 @@ pub enum Error {
     Internal(&'static str),
 }
 
-impl From<IdempotencyError> for Error {
-    fn from(error: IdempotencyError) -> Self {
-        match error {
-            IdempotencyError::Reused => Self::RequestIdReused,
-            IdempotencyError::Store(error) => Self::Store(error),
-            IdempotencyError::Invalid(part) => Self::InvalidRequest(vec![FieldViolation::new(
-                "request_id",
-                format!("{part} is not usable"),
-            )]),
-            IdempotencyError::Unrecorded | _ => {
-                Self::Internal("an idempotency record has no response")
-            }
-        }
-    }
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let refused = |code, reason| RpcError::new(code, reason, DOMAIN, message.as_str());
         match error {
-            Error::InvalidRequest(violations) => status::invalid_request(DOMAIN, violations),
+            Error::InvalidRequest(bad) => bad.status(DOMAIN),
             Error::CampaignNotFound(id) => refused(Code::NotFound, CAMPAIGN_NOT_FOUND)
                 .resource("campaign", &id)
                 .into(),
@@ -120,38 +94,12 @@ impl From<Error> for Status {
             Error::TooManyLineItems => {
                 refused(Code::FailedPrecondition, TOO_MANY_LINE_ITEMS).into()
             }
-            Error::RequestIdReused => refused(Code::AlreadyExists, REQUEST_ID_REUSED).into(),
+            Error::Write(error) => write::status(DOMAIN, &error),
             Error::ShuttingDown => refused(Code::Unavailable, status::reason::SHUTTING_DOWN)
-                .retry_after(RETRY_AFTER)
+                .retry_after(store::RETRY_AFTER)
                 .into(),
-            Error::Store(error) => from_store(&error),
-            Error::Ledger(_) | Error::Internal(_) => {
-                tracing::error!(error = %message, "internal error");
-                internal("ads failed")
-            }
-        }
-    }
-}
-
-fn internal(message: &str) -> Status {
-    RpcError::new(Code::Internal, status::reason::INTERNAL, DOMAIN, message).into()
-}
-
-fn from_store(error: &StoreError) -> Status {
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "store unavailable");
-            let message = "the store does not answer";
-            RpcError::new(Code::Unavailable, STORE_UNAVAILABLE, DOMAIN, message)
-                .retry_after(RETRY_AFTER)
-                .into()
-        }
-        StoreError::Conflict(_) => {
-            RpcError::new(Code::Aborted, CONFLICT, DOMAIN, "another writer won").into()
-        }
-        StoreError::Constraint { .. } | StoreError::Query(_) | StoreError::Migration(_) | _ => {
-            tracing::error!(error = error as &dyn std::error::Error, "store failed");
-            internal("store failed")
+            Error::Store(error) => store::status(DOMAIN, &error),
+            Error::Ledger(_) | Error::Internal(_) => status::internal(DOMAIN, &message),
         }
     }
 }

@@ -3,10 +3,10 @@
 use ads_domain::{DeliveryState, LINE_ITEMS_MAX, LedgerError, LineItem, Review, Transaction};
 use prost::Message;
 use rapport_api::ads::v1 as pb;
-use rapport_store::idempotency::{self, Call, Claim, Slot};
+use rapport_rpc::write::{self, Asked, Begun};
+use rapport_store::idempotency::Slot;
 use rapport_store::{Db, Tx};
 use rapport_types::{Clock, Micros};
-use ring::digest;
 use std::sync::Arc;
 
 use crate::active::Active;
@@ -14,34 +14,6 @@ use crate::error::Error;
 use crate::grpc::parse;
 use crate::store::campaign::{self, Kind};
 use crate::store::ledger::{self, Note};
-
-/// Who asks, by which method, with which key and body: what makes a write idempotent.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The authenticated caller.
-    pub caller: &'a str,
-    /// The RPC's path.
-    pub method: &'a str,
-    /// The request's own key.
-    pub request_id: &'a str,
-    /// The encoded request.
-    pub body: &'a [u8],
-}
-
-/// A write that was either begun now or finished long ago.
-#[derive(Debug)]
-pub enum Begun<T> {
-    /// To be done in this transaction.
-    New(Tx, Slot),
-    /// Was done; the answer of then.
-    Done(T),
-}
-
-/// Returns the fingerprint of a request's body.
-#[must_use]
-pub fn fingerprint(body: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, body).as_ref().to_vec()
-}
 
 /// Writes campaigns. Cloning shares everything.
 #[derive(Debug, Clone)]
@@ -58,14 +30,14 @@ impl Writer {
     /// Inserts or replaces a campaign.
     ///
     /// # Errors
-    /// [`Error::StateForbids`], [`Error::RequestIdReused`], [`Error::Store`].
+    /// [`Error::StateForbids`], [`Error::Write`], [`Error::Store`].
     pub async fn put_campaign(
         &self,
-        asked: &Asked<'_>,
+        asked: &Asked,
         wire: pb::Campaign,
         state: DeliveryState,
     ) -> Result<pb::UpsertCampaignResponse, Error> {
-        let (mut tx, slot) = match self.begin(asked).await? {
+        let (mut tx, slot) = match write::begin(&self.db, asked, self.clock.now()).await? {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -87,14 +59,14 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::CampaignNotFound`], [`Error::StateForbids`], [`Error::BudgetBelowSpend`],
-    /// [`Error::TooManyLineItems`], [`Error::RequestIdReused`], [`Error::Store`].
+    /// [`Error::TooManyLineItems`], [`Error::Write`], [`Error::Store`].
     pub async fn put_line_item(
         &self,
-        asked: &Asked<'_>,
+        asked: &Asked,
         wire: pb::LineItem,
         rules: &LineItem,
     ) -> Result<pb::UpsertLineItemResponse, Error> {
-        let (mut tx, slot) = match self.begin(asked).await? {
+        let (mut tx, slot) = match write::begin(&self.db, asked, self.clock.now()).await? {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -150,29 +122,8 @@ impl Writer {
         .await
     }
 
-    async fn begin<T: Message + Default>(&self, asked: &Asked<'_>) -> Result<Begun<T>, Error> {
-        let body_hash = fingerprint(asked.body);
-        let call = Call {
-            caller: asked.caller,
-            method: asked.method,
-            request_id: asked.request_id,
-            body_hash: &body_hash,
-        };
-        let mut tx = self.db.begin().await?;
-        match idempotency::claim(&mut tx, &call, self.clock.now()).await? {
-            Claim::New(slot) => Ok(Begun::New(tx, slot)),
-            Claim::Replay(response) => {
-                tx.rollback().await?;
-                Ok(Begun::Done(
-                    T::decode(response.as_slice()).map_err(damaged)?,
-                ))
-            }
-        }
-    }
-
-    async fn finish<T: Message>(&self, mut tx: Tx, slot: Slot, response: T) -> Result<T, Error> {
-        slot.record(&mut tx, &response.encode_to_vec()).await?;
-        tx.commit().await?;
+    async fn finish<T: Message>(&self, tx: Tx, slot: Slot, response: T) -> Result<T, Error> {
+        write::finish(tx, slot, &response).await?;
         if let Err(error) = self.active.reload().await {
             // It is written: the next look at the version finds it.
             tracing::warn!(

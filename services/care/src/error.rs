@@ -1,9 +1,8 @@
 //! What can go wrong in care, one variant per thing that a caller can act on.
 
-use std::time::Duration;
-
 use care_domain::ForbiddenMove;
-use rapport_rpc::status::{self, FieldViolation, RpcError};
+use rapport_rpc::status::{self, RpcError};
+use rapport_rpc::{InvalidRequest, store, write};
 use rapport_store::StoreError;
 use rapport_store::idempotency::IdempotencyError;
 use rapport_types::{Purpose, SubjectId};
@@ -29,25 +28,16 @@ rapport_rpc::reasons! {
     AGENTS_FULL,
     /// The person has not granted a purpose that the call needs.
     CONSENT_MISSING,
-    /// The request id was used with another body.
-    REQUEST_ID_REUSED,
-    /// Another writer won; the same call may succeed now.
-    CONFLICT,
-    /// The database did not answer; the same call may succeed later.
-    STORE_UNAVAILABLE,
     /// Profile does not hand out the key that seals the text; the same call may succeed later.
     KEYS_UNAVAILABLE,
 }
-
-/// How long a caller should wait before it tries again what was away.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are missing or wrong.
-    #[error("request has {} invalid field(s)", .0.len())]
-    InvalidRequest(Vec<FieldViolation>),
+    #[error(transparent)]
+    InvalidRequest(#[from] InvalidRequest),
     /// No such case.
     #[error("case {} does not exist", hex(.0))]
     CaseNotFound([u8; 16]),
@@ -72,9 +62,9 @@ pub enum Error {
     /// A purpose is not granted.
     #[error("the person has not granted purpose {0}")]
     ConsentMissing(Purpose),
-    /// The idempotency key was used with another body.
-    #[error("the request id was used with another body")]
-    RequestIdReused,
+    /// The write's record refused it, or its store failed.
+    #[error(transparent)]
+    Write(#[from] IdempotencyError),
     /// Another transaction changed the same rows. Nothing was written.
     #[error("another writer won")]
     Conflict,
@@ -95,28 +85,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl From<IdempotencyError> for Error {
-    fn from(error: IdempotencyError) -> Self {
-        match error {
-            IdempotencyError::Reused => Self::RequestIdReused,
-            IdempotencyError::Store(error) => Self::Store(error),
-            IdempotencyError::Invalid(part) => Self::InvalidRequest(vec![FieldViolation::new(
-                "request_id",
-                format!("{part} is not usable"),
-            )]),
-            IdempotencyError::Unrecorded | _ => {
-                Self::Internal("an idempotency record has no response")
-            }
-        }
-    }
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let plain = |code, reason| RpcError::new(code, reason, DOMAIN, message.as_str());
         match error {
-            Error::InvalidRequest(violations) => status::invalid_request(DOMAIN, violations),
+            Error::InvalidRequest(bad) => bad.status(DOMAIN),
             Error::CaseNotFound(case) => plain(Code::NotFound, CASE_NOT_FOUND)
                 .resource("case", &hex(&case))
                 .into(),
@@ -137,39 +111,16 @@ impl From<Error> for Status {
             Error::ConsentMissing(purpose) => plain(Code::PermissionDenied, CONSENT_MISSING)
                 .with("purpose", purpose.name())
                 .into(),
-            Error::RequestIdReused => plain(Code::AlreadyExists, REQUEST_ID_REUSED).into(),
-            Error::Conflict => plain(Code::Aborted, CONFLICT).into(),
-            Error::Store(error) => from_store(&error),
+            Error::Write(error) => write::status(DOMAIN, &error),
+            Error::Conflict => plain(Code::Aborted, store::CONFLICT).into(),
+            Error::Store(error) => store::status(DOMAIN, &error),
             Error::Keys(code) => {
                 tracing::warn!(%code, "profile does not hand out keys");
                 plain(Code::Unavailable, KEYS_UNAVAILABLE)
-                    .retry_after(RETRY_AFTER)
+                    .retry_after(store::RETRY_AFTER)
                     .into()
             }
-            Error::Internal(why) => {
-                tracing::error!(why, "internal error");
-                plain(Code::Internal, status::reason::INTERNAL).into()
-            }
-        }
-    }
-}
-
-fn from_store(error: &StoreError) -> Status {
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "store unavailable");
-            let message = "the store does not answer";
-            RpcError::new(Code::Unavailable, STORE_UNAVAILABLE, DOMAIN, message)
-                .retry_after(RETRY_AFTER)
-                .into()
-        }
-        StoreError::Conflict(_) => {
-            RpcError::new(Code::Aborted, CONFLICT, DOMAIN, "another writer won").into()
-        }
-        StoreError::Constraint { .. } | StoreError::Query(_) | StoreError::Migration(_) | _ => {
-            tracing::error!(error = error as &dyn std::error::Error, "store failed");
-            let reason = status::reason::INTERNAL;
-            RpcError::new(Code::Internal, reason, DOMAIN, "store failed").into()
+            Error::Internal(why) => status::internal(DOMAIN, why),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evaluate_domain::experiment::{Allocation, State};
 use prost::Message;
-use rapport_store::idempotency::{self, Call, Claim, Slot};
+use rapport_rpc::write::{self, Asked, Begun};
+use rapport_store::idempotency::{self, Slot};
 use rapport_store::{Db, Tx};
 use rapport_types::Clock;
-use ring::digest;
 
 use crate::error::Error;
 use crate::store::experiment::{self, Experiment, RUNNING};
@@ -28,28 +28,6 @@ pub struct Directory {
     db: Db,
     clock: Arc<dyn Clock>,
     running: Arc<ArcSwap<Vec<Experiment>>>,
-}
-
-/// Who asks, by which method, with which key and body: what makes a write idempotent.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The authenticated caller.
-    pub caller: &'a str,
-    /// The RPC.
-    pub method: &'a str,
-    /// The request's own key.
-    pub request_id: &'a str,
-    /// The encoded request.
-    pub body: &'a [u8],
-}
-
-/// A write that was either begun now or finished long ago.
-#[derive(Debug)]
-pub enum Begun<T> {
-    /// To be done in this transaction.
-    New(Tx, Slot),
-    /// Was done; the answer of then.
-    Done(T),
 }
 
 /// Which way an experiment is moved.
@@ -89,40 +67,17 @@ impl Directory {
     /// Begins an idempotent write.
     ///
     /// # Errors
-    /// [`Error::RequestIdReused`], [`Error::Store`].
-    pub async fn begin<T: Message + Default>(&self, asked: &Asked<'_>) -> Result<Begun<T>, Error> {
-        // Nothing personal is in these bodies, so a plain hash tells nothing worth knowing.
-        let body_hash = digest::digest(&digest::SHA256, asked.body);
-        let call = Call {
-            caller: asked.caller,
-            method: asked.method,
-            request_id: asked.request_id,
-            body_hash: body_hash.as_ref(),
-        };
-        let mut tx = self.db.begin().await?;
-        match idempotency::claim(&mut tx, &call, self.clock.now()).await? {
-            Claim::New(slot) => Ok(Begun::New(tx, slot)),
-            Claim::Replay(response) => {
-                tx.rollback().await?;
-                let response = T::decode(response.as_slice());
-                let damaged = |_| Error::Internal("a recorded response is damaged");
-                Ok(Begun::Done(response.map_err(damaged)?))
-            }
-        }
+    /// [`Error::Write`], [`Error::Store`].
+    pub async fn begin<T: Message + Default>(&self, asked: &Asked) -> Result<Begun<T>, Error> {
+        Ok(write::begin(&self.db, asked, self.clock.now()).await?)
     }
 
     /// Records the response, commits, and returns it once this replica assigns by the change.
     ///
     /// # Errors
     /// [`Error::Store`]: unknown whether it happened; the same request id finds out.
-    pub async fn finish<T: Message>(
-        &self,
-        mut tx: Tx,
-        slot: Slot,
-        response: T,
-    ) -> Result<T, Error> {
-        slot.record(&mut tx, &response.encode_to_vec()).await?;
-        tx.commit().await?;
+    pub async fn finish<T: Message>(&self, tx: Tx, slot: Slot, response: T) -> Result<T, Error> {
+        write::finish(tx, slot, &response).await?;
         self.refresh().await?;
         Ok(response)
     }

@@ -1,10 +1,9 @@
 //! What can go wrong in profile, one variant per thing that a caller can act on.
 
-use std::time::Duration;
-
 use profile_domain::{GraphError, LinkId};
 use rapport_flow::StateError;
 use rapport_rpc::status::{self, FieldViolation, RpcError};
+use rapport_rpc::{InvalidRequest, store, write};
 use rapport_store::StoreError;
 use rapport_store::idempotency::IdempotencyError;
 use rapport_types::{Purpose, SubjectId};
@@ -25,12 +24,6 @@ rapport_rpc::reasons! {
     PERSON_TOO_LARGE,
     /// The person has not granted a purpose that the call needs.
     CONSENT_MISSING,
-    /// The request id was used with another body.
-    REQUEST_ID_REUSED,
-    /// Another writer won; the same call may succeed now.
-    CONFLICT,
-    /// The database did not answer; the same call may succeed later.
-    STORE_UNAVAILABLE,
     /// The log takes events more slowly than they come.
     LOG_BEHIND,
     /// The event id was used for another event.
@@ -49,15 +42,12 @@ rapport_rpc::reasons! {
     TOO_MANY_READERS,
 }
 
-/// How long a caller should wait before it tries an unavailable store again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are missing or wrong.
-    #[error("request has {} invalid field(s)", .0.len())]
-    InvalidRequest(Vec<FieldViolation>),
+    #[error(transparent)]
+    InvalidRequest(#[from] InvalidRequest),
     /// No such subject, or it was erased.
     #[error("subject {0} does not exist")]
     SubjectNotFound(SubjectId),
@@ -70,9 +60,9 @@ pub enum Error {
     /// A purpose is not granted.
     #[error("the person has not granted purpose {0}")]
     ConsentMissing(Purpose),
-    /// The idempotency key was used with another body.
-    #[error("the request id was used with another body")]
-    RequestIdReused,
+    /// The write's record refused it, or its store failed.
+    #[error(transparent)]
+    Write(#[from] IdempotencyError),
     /// The log does not take more.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -93,27 +83,11 @@ pub enum Error {
     Internal(&'static str),
 }
 
-impl From<IdempotencyError> for Error {
-    fn from(error: IdempotencyError) -> Self {
-        match error {
-            IdempotencyError::Reused => Self::RequestIdReused,
-            IdempotencyError::Store(error) => Self::Store(error),
-            IdempotencyError::Invalid(part) => Self::InvalidRequest(vec![FieldViolation::new(
-                "request_id",
-                format!("{part} is not usable"),
-            )]),
-            IdempotencyError::Unrecorded | _ => {
-                Self::Internal("an idempotency record has no response")
-            }
-        }
-    }
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::InvalidRequest(violations) => status::invalid_request(DOMAIN, violations),
+            Error::InvalidRequest(bad) => bad.status(DOMAIN),
             Error::SubjectNotFound(subject) => {
                 RpcError::new(Code::NotFound, SUBJECT_NOT_FOUND, DOMAIN, message)
                     .resource("subject", &subject.to_string())
@@ -131,16 +105,14 @@ impl From<Error> for Status {
             Error::Graph(GraphError::PersonTooLarge(_) | GraphError::TooManyLinks) => {
                 RpcError::new(Code::FailedPrecondition, PERSON_TOO_LARGE, DOMAIN, message).into()
             }
-            Error::Graph(error @ GraphError::LinkIdReused(_)) => internal(&error.to_string()),
-            Error::Internal(why) => internal(why),
+            Error::Graph(GraphError::LinkIdReused(_)) => status::internal(DOMAIN, &message),
+            Error::Internal(why) => status::internal(DOMAIN, why),
             Error::ConsentMissing(purpose) => {
                 RpcError::new(Code::PermissionDenied, CONSENT_MISSING, DOMAIN, message)
                     .with("purpose", purpose.name())
                     .into()
             }
-            Error::RequestIdReused => {
-                RpcError::new(Code::AlreadyExists, REQUEST_ID_REUSED, DOMAIN, message).into()
-            }
+            Error::Write(error) => write::status(DOMAIN, &error),
             Error::Append(AppendError::Overloaded) => {
                 later(Code::ResourceExhausted, LOG_BEHIND, message)
             }
@@ -152,8 +124,8 @@ impl From<Error> for Status {
                 tracing::warn!(error, "states unreadable");
                 later(Code::Unavailable, PROFILES_UNAVAILABLE, message)
             }
-            Error::Append(AppendError::Store(error)) => from_store(&error),
-            Error::Store(error) => from_store(&error),
+            Error::Append(AppendError::Store(error)) => store::status(DOMAIN, &error),
+            Error::Store(error) => store::status(DOMAIN, &error),
             Error::TooManyReaders => {
                 RpcError::new(Code::ResourceExhausted, TOO_MANY_READERS, DOMAIN, message).into()
             }
@@ -162,23 +134,16 @@ impl From<Error> for Status {
     }
 }
 
-/// A failure of ours: the caller learns that much, the log of the server what it was.
-fn internal(why: &str) -> Status {
-    tracing::error!(error = why, "internal error");
-    let (code, reason) = (Code::Internal, status::reason::INTERNAL);
-    RpcError::new(code, reason, DOMAIN, "profile failed").into()
-}
-
 /// A failure that may be over soon.
 fn later(code: Code, reason: &str, message: String) -> Status {
     RpcError::new(code, reason, DOMAIN, message)
-        .retry_after(RETRY_AFTER)
+        .retry_after(store::RETRY_AFTER)
         .into()
 }
 
 fn from_tail(error: TailError, message: String) -> Status {
     match error {
-        TailError::Store(error) => from_store(&error),
+        TailError::Store(error) => store::status(DOMAIN, &error),
         TailError::Expired {
             partition,
             low_water,
@@ -189,7 +154,7 @@ fn from_tail(error: TailError, message: String) -> Status {
         TailError::Segment(error @ SegmentError::Unavailable { .. }) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "segment unavailable");
-            later(Code::Unavailable, STORE_UNAVAILABLE, message)
+            later(Code::Unavailable, store::STORE_UNAVAILABLE, message)
         }
         // A segment's message names its file, which is what an operator needs and nobody's secret.
         TailError::Segment(SegmentError::Damaged { name, .. }) => {
@@ -202,29 +167,6 @@ fn from_tail(error: TailError, message: String) -> Status {
             tracing::error!(error = %message, "the log is damaged");
             let (code, reason) = (Code::DataLoss, status::reason::INTERNAL);
             RpcError::new(code, reason, DOMAIN, "the log is damaged").into()
-        }
-    }
-}
-
-fn from_store(error: &StoreError) -> Status {
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "store unavailable");
-            let message = "the store does not answer".to_owned();
-            later(Code::Unavailable, STORE_UNAVAILABLE, message)
-        }
-        StoreError::Conflict(_) => {
-            RpcError::new(Code::Aborted, CONFLICT, DOMAIN, "another writer won").into()
-        }
-        StoreError::Constraint { .. } | StoreError::Query(_) | StoreError::Migration(_) | _ => {
-            tracing::error!(error = error as &dyn std::error::Error, "store failed");
-            RpcError::new(
-                Code::Internal,
-                status::reason::INTERNAL,
-                DOMAIN,
-                "store failed",
-            )
-            .into()
         }
     }
 }

@@ -13,7 +13,9 @@ use rapport_api::event::v1::{
     SubjectsUnlinked,
 };
 use rapport_flow::People;
-use rapport_store::idempotency::{self, Call, Claim, Slot};
+use rapport_rpc::Caller;
+use rapport_rpc::write::{self, Asked, Begun};
+use rapport_store::idempotency::Slot;
 use rapport_store::{Db, Tx};
 use rapport_types::{Clock, ConsentState, Purpose, SubjectId, UnixMillis};
 use ring::hmac;
@@ -47,19 +49,6 @@ pub struct Identity {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Who asks, by which method, with which key and body: what makes a write idempotent.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The authenticated caller.
-    pub caller: &'a str,
-    /// The RPC's path.
-    pub method: &'a str,
-    /// The request's own key.
-    pub request_id: &'a str,
-    /// The encoded request.
-    pub body: &'a [u8],
-}
-
 /// A person and the links that hold it together.
 #[derive(Debug, Clone)]
 pub struct Linked {
@@ -71,40 +60,24 @@ pub struct Linked {
     pub graph_version: u64,
 }
 
-/// A write that was either begun now or finished long ago.
-#[derive(Debug)]
-pub enum Begun<T> {
-    /// To be done in this transaction.
-    New(Tx, Slot),
-    /// Was done; the answer of then.
-    Done(T),
-}
-
 impl Identity {
-    /// Begins an idempotent write.
+    /// Begins an idempotent write of `body`, the request of `method`.
     ///
     /// # Errors
-    /// [`Error::RequestIdReused`], [`Error::Store`].
-    pub async fn begin<T: Message + Default>(&self, asked: &Asked<'_>) -> Result<Begun<T>, Error> {
+    /// [`Error::Write`], [`Error::Store`].
+    pub async fn begin<T: Message + Default>(
+        &self,
+        caller: &Caller,
+        method: &'static str,
+        request_id: &str,
+        body: &impl Message,
+    ) -> Result<Begun<T>, Error> {
         // Keyed: a plain hash of a body with a phone number in it could be searched for.
-        let body_hash = hmac::sign(self.keyring.unkeyed(), asked.body);
-        let call = Call {
-            caller: asked.caller,
-            method: asked.method,
-            request_id: asked.request_id,
-            body_hash: body_hash.as_ref(),
-        };
-        let mut tx = self.db.begin().await?;
-        match idempotency::claim(&mut tx, &call, self.clock.now()).await? {
-            Claim::New(slot) => Ok(Begun::New(tx, slot)),
-            Claim::Replay(response) => {
-                tx.rollback().await?;
-                let response = T::decode(response.as_slice());
-                Ok(Begun::Done(response.map_err(|_| {
-                    Error::Internal("a recorded response is damaged")
-                })?))
-            }
-        }
+        let signed = hmac::sign(self.keyring.unkeyed(), &body.encode_to_vec());
+        let mut body_hash = [0; 32];
+        body_hash.copy_from_slice(signed.as_ref());
+        let asked = Asked::keyed(caller, method, request_id, body_hash);
+        Ok(write::begin(&self.db, &asked, self.clock.now()).await?)
     }
 
     /// Records the response, commits, and returns it once this replica's own view shows the change.
@@ -113,13 +86,12 @@ impl Identity {
     /// [`Error::Store`]: unknown whether it happened; the same request id finds out.
     pub async fn finish<T: Message>(
         &self,
-        mut tx: Tx,
+        tx: Tx,
         slot: Slot,
         response: T,
         records: impl IntoIterator<Item = StoredBatch>,
     ) -> Result<T, Error> {
-        slot.record(&mut tx, &response.encode_to_vec()).await?;
-        tx.commit().await?;
+        write::finish(tx, slot, &response).await?;
         let mut sequence = 0;
         for record in records {
             sequence = record.last_sequence;

@@ -4,13 +4,14 @@ use prost::Message as _;
 use rapport_api::ads::v1 as pb;
 use rapport_api::ads::v1::campaign_service_server::CampaignService;
 use rapport_rpc::Caller;
+use rapport_rpc::write::Asked;
 use tonic::{Request, Response, Status};
 
 use super::parse;
 use crate::active::{ActiveCampaign, ActiveSet};
 use crate::error::Error;
 use crate::store::ledger;
-use crate::write::{Asked, Writer};
+use crate::write::Writer;
 
 /// Most bytes of campaigns in one page: below what a client takes.
 const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -48,7 +49,7 @@ impl CampaignService for CampaignApi {
         &self,
         request: Request<pb::ListCampaignsRequest>,
     ) -> Result<Response<pb::ListCampaignsResponse>, Status> {
-        let (size, after) = parse::page(request.get_ref())?;
+        let (size, after) = parse::page(request.get_ref()).map_err(Error::from)?;
         let set = self.writer.active.set();
         Ok(Response::new(page(&set, size, &after)))
     }
@@ -68,8 +69,7 @@ impl CampaignApi {
         raw: pb::UpsertCampaignRequest,
     ) -> Result<pb::UpsertCampaignResponse, Error> {
         let (wire, rules) = parse::upsert_campaign(&raw)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "UpsertCampaign", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "UpsertCampaign", &raw.request_id, &raw);
         self.writer.put_campaign(&asked, wire, rules.state).await
     }
 
@@ -79,8 +79,7 @@ impl CampaignApi {
         raw: pb::UpsertLineItemRequest,
     ) -> Result<pb::UpsertLineItemResponse, Error> {
         let (wire, rules) = parse::upsert_line_item(&raw)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "UpsertLineItem", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "UpsertLineItem", &raw.request_id, &raw);
         self.writer.put_line_item(&asked, wire, &rules).await
     }
 
@@ -96,20 +95,6 @@ impl CampaignApi {
             accounts: accounts.collect(),
             sum_micros: ledger::sum(db).await?,
         })
-    }
-}
-
-fn asked<'a>(
-    caller: &'a Caller,
-    method: &'a str,
-    request_id: &'a str,
-    body: &'a [u8],
-) -> Asked<'a> {
-    Asked {
-        caller: &caller.name,
-        method,
-        request_id,
-        body,
     }
 }
 

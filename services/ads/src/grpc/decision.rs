@@ -1,16 +1,14 @@
 //! `DecisionService`: decide, record.
 
-use prost::Message as _;
 use rapport_api::ads::v1 as pb;
 use rapport_api::ads::v1::decision_service_server::DecisionService;
-use rapport_rpc::Caller;
+use rapport_rpc::{Caller, write};
 use tonic::{Request, Response, Status};
 
 use super::parse;
 use crate::decide::Decider;
 use crate::error::Error;
 use crate::record::Recorder;
-use crate::write::fingerprint;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -48,7 +46,7 @@ impl DecisionApi {
         raw: pb::DecideRequest,
     ) -> Result<pb::DecideResponse, Error> {
         let query = parse::decide(&raw)?;
-        let body_hash = fingerprint(&raw.encode_to_vec());
+        let body_hash = write::digest(&raw).to_vec();
         self.decider.decide(&caller.name, &query, body_hash).await
     }
 

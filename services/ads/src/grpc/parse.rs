@@ -5,83 +5,51 @@ use ads_domain::{
     LineItemFields, Pacing, Placement, Targeting, Violation, Window,
 };
 use rapport_api::ads::v1 as pb;
-use rapport_rpc::status::FieldViolation;
+use rapport_rpc::{Fields, InvalidRequest, REQUEST_ID_CHARS_MAX};
 use rapport_types::{DecisionId, Micros, SubjectId, UnixMillis};
 
 use crate::decide::DecideQuery;
-use crate::error::Error;
 use crate::store::decision::Event;
 
-/// Longest request id, in characters.
-pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Longest region or language of a request, in characters.
 const CONTEXT_CHARS_MAX: usize = 64;
 /// Campaigns in a page unless told otherwise.
-const PAGE_DEFAULT: usize = 20;
+const PAGE_DEFAULT: u32 = 20;
 /// Most campaigns in a page.
-const PAGE_MAX: usize = 100;
+const PAGE_MAX: u32 = 100;
 
-/// Collects the violations of one request.
-#[derive(Debug, Default)]
-pub struct Fields {
-    bad: Vec<FieldViolation>,
+/// Checks an idempotency key.
+fn check_request_id(fields: &mut Fields, request_id: &str) {
+    let count = request_id.chars().count();
+    if !(1..=REQUEST_ID_CHARS_MAX).contains(&count) {
+        let why = format!("must have 1 to {REQUEST_ID_CHARS_MAX} characters, has {count}");
+        fields.refuse("request_id", why);
+    }
 }
 
-impl Fields {
-    /// Notes that `field` is wrong.
-    pub fn refuse(&mut self, field: &str, why: impl ToString) {
-        self.bad.push(FieldViolation::new(field, why.to_string()));
+fn check_context(fields: &mut Fields, field: &str, text: &str) {
+    if text.chars().count() > CONTEXT_CHARS_MAX {
+        let why = format!("must have at most {CONTEXT_CHARS_MAX} characters");
+        fields.refuse(field, why);
     }
+}
 
-    /// Checks an idempotency key.
-    pub fn request_id(&mut self, request_id: &str) {
-        let count = request_id.chars().count();
-        if !(1..=REQUEST_ID_CHARS_MAX).contains(&count) {
-            let why = format!("must have 1 to {REQUEST_ID_CHARS_MAX} characters, has {count}");
-            self.refuse("request_id", why);
-        }
-    }
-
-    fn short(&mut self, field: &str, text: &str) {
-        if text.chars().count() > CONTEXT_CHARS_MAX {
-            self.refuse(
-                field,
-                format!("must have at most {CONTEXT_CHARS_MAX} characters"),
-            );
-        }
-    }
-
-    /// Takes a rule's violations over, named as on the wire, below `prefix`.
-    pub fn rules<T>(
-        &mut self,
-        prefix: &str,
-        outcome: Result<T, Vec<Violation>>,
-        names: &[(&str, &str)],
-    ) -> Option<T> {
-        match outcome {
-            Ok(value) => Some(value),
-            Err(violations) => {
-                for violation in violations {
-                    let field = violation.field.as_str();
-                    let known = names.iter().find(|(rule, _)| *rule == field);
-                    let field = known.map_or(field, |(_, wire)| wire);
-                    self.refuse(&format!("{prefix}{}", wire_name(field)), violation.reason);
-                }
-                None
-            }
-        }
-    }
-
-    /// Returns `value` if nothing was wrong.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] with every violation.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
-        match value {
-            Some(value) if self.bad.is_empty() => Ok(value),
-            Some(_) | None => Err(Error::InvalidRequest(self.bad)),
-        }
-    }
+/// Takes a rule's violations over, named as on the wire, below `prefix`.
+fn take<T>(
+    fields: &mut Fields,
+    prefix: &str,
+    outcome: Result<T, Vec<Violation>>,
+    names: &[(&str, &str)],
+) -> Option<T> {
+    let refuse = |violation: Violation| {
+        let field = violation.field.as_str();
+        let known = names.iter().find(|(rule, _)| *rule == field);
+        let field = known.map_or(field, |(_, wire)| wire);
+        fields.refuse(&format!("{prefix}{}", wire_name(field)), violation.reason);
+    };
+    outcome
+        .map_err(|violations| violations.into_iter().for_each(refuse))
+        .ok()
 }
 
 const CAMPAIGN_NAMES: [(&str, &str); 2] = [("id", "campaign_id"), ("ends_at", "ends_at_ms")];
@@ -173,10 +141,12 @@ pub fn delivery_state(state: pb::DeliveryState) -> DeliveryState {
 /// Parses a write of a campaign.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn upsert_campaign(raw: &pb::UpsertCampaignRequest) -> Result<(pb::Campaign, Campaign), Error> {
+/// Every violation.
+pub fn upsert_campaign(
+    raw: &pb::UpsertCampaignRequest,
+) -> Result<(pb::Campaign, Campaign), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.request_id(&raw.request_id);
+    check_request_id(&mut fields, &raw.request_id);
     let wire = raw.campaign.clone();
     if wire.is_none() {
         fields.refuse("campaign", "is required");
@@ -185,21 +155,21 @@ pub fn upsert_campaign(raw: &pb::UpsertCampaignRequest) -> Result<(pb::Campaign,
         if pb::DeliveryState::try_from(wire.state).is_err() {
             fields.refuse("campaign.state", "is not known");
         }
-        let rules = fields.rules("campaign.", campaign(&wire), &CAMPAIGN_NAMES)?;
+        let rules = take(&mut fields, "campaign.", campaign(&wire), &CAMPAIGN_NAMES)?;
         Some((wire, rules))
     });
-    fields.finish(parsed)
+    fields.finish_some(parsed)
 }
 
 /// Parses a write of a line item.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
+/// Every violation.
 pub fn upsert_line_item(
     raw: &pb::UpsertLineItemRequest,
-) -> Result<(pb::LineItem, LineItem), Error> {
+) -> Result<(pb::LineItem, LineItem), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.request_id(&raw.request_id);
+    check_request_id(&mut fields, &raw.request_id);
     let wire = raw.line_item.clone();
     if wire.is_none() {
         fields.refuse("line_item", "is required");
@@ -221,51 +191,49 @@ pub fn upsert_line_item(
                 "must be between 0 and 23",
             );
         }
-        let rules = fields.rules("line_item.", line_item(&wire), &LINE_ITEM_NAMES)?;
+        let rules = take(
+            &mut fields,
+            "line_item.",
+            line_item(&wire),
+            &LINE_ITEM_NAMES,
+        )?;
         Some((wire, rules))
     });
-    fields.finish(parsed)
+    fields.finish_some(parsed)
 }
 
 /// Parses a page: how many, and after which campaign.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn page(raw: &pb::ListCampaignsRequest) -> Result<(usize, String), Error> {
+/// Every violation.
+pub fn page(raw: &pb::ListCampaignsRequest) -> Result<(usize, String), InvalidRequest> {
     let mut fields = Fields::default();
-    let size = match usize::try_from(raw.page_size) {
-        Ok(0) => PAGE_DEFAULT,
-        Ok(size) => size.min(PAGE_MAX),
-        Err(_) => {
-            fields.refuse("page_size", "must not be negative");
-            0
-        }
-    };
+    let size = fields.page_size(raw.page_size, PAGE_DEFAULT, PAGE_MAX);
     if !raw.page_token.is_empty() && !ads_domain::is_id(&raw.page_token) {
         fields.refuse("page_token", "is not one that a page gave");
     }
-    fields.finish(Some((size, raw.page_token.clone())))
+    fields.finish((size as usize, raw.page_token.clone()))
 }
 
 /// Parses the name of a line item whose ledger is asked for; empty for all.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn ledger(raw: &pb::GetLedgerRequest) -> Result<(), Error> {
+/// Every violation.
+pub fn ledger(raw: &pb::GetLedgerRequest) -> Result<(), InvalidRequest> {
     let mut fields = Fields::default();
     if !raw.line_item_id.is_empty() && !ads_domain::is_id(&raw.line_item_id) {
         fields.refuse("line_item_id", "is not a line item id");
     }
-    fields.finish(Some(()))
+    fields.finish(())
 }
 
 /// Parses a placement to fill.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, Error> {
+/// Every violation.
+pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, InvalidRequest> {
     let mut fields = Fields::default();
-    fields.request_id(&raw.request_id);
+    check_request_id(&mut fields, &raw.request_id);
     let subject = match raw.subject_id.as_slice() {
         [] => None,
         bytes => SubjectId::parse(bytes)
@@ -276,11 +244,12 @@ pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, Error> {
         id: raw.placement.clone(),
         floor: Micros(raw.floor_micros),
     };
-    fields.rules("", placement.validate(), &[("floor", "floor_micros")]);
+    let names = [("floor", "floor_micros")];
+    take(&mut fields, "", placement.validate(), &names);
     let context = raw.context.clone().unwrap_or_default();
-    fields.short("context.region", &context.region);
-    fields.short("context.language", &context.language);
-    fields.finish(Some(DecideQuery {
+    check_context(&mut fields, "context.region", &context.region);
+    check_context(&mut fields, "context.language", &context.language);
+    fields.finish(DecideQuery {
         request_id: raw.request_id.clone(),
         subject,
         placement: placement.id,
@@ -288,14 +257,14 @@ pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, Error> {
         region: context.region,
         language: context.language,
         explain: raw.explain,
-    }))
+    })
 }
 
 /// Parses an ad event.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn ad_event(raw: &pb::RecordAdEventRequest) -> Result<(DecisionId, Event), Error> {
+/// Every violation.
+pub fn ad_event(raw: &pb::RecordAdEventRequest) -> Result<(DecisionId, Event), InvalidRequest> {
     let mut fields = Fields::default();
     let id = DecisionId::parse(&raw.decision_id)
         .map_err(|why| fields.refuse("decision_id", why))
@@ -308,5 +277,5 @@ pub fn ad_event(raw: &pb::RecordAdEventRequest) -> Result<(DecisionId, Event), E
             None
         }
     };
-    fields.finish(id.zip(event))
+    fields.finish_some(id.zip(event))
 }

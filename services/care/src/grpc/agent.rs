@@ -1,21 +1,20 @@
 //! `AgentService`: agents, their presence, and the work they take.
 
 use care_domain::Presence;
-use prost::Message as _;
 use rapport_api::care::v1 as pb;
 use rapport_api::care::v1::agent_service_server::AgentService;
 use rapport_rpc::Caller;
+use rapport_rpc::write::{Asked, Begun, finish};
 use rapport_store::Tx;
 use tonic::{Request, Response, Status};
 
-use super::case::recorded;
 use super::{encode, parse};
 use crate::desk::{AGENTS_MAX, CAPACITY_MAX, Desk};
 use crate::error::Error;
 use crate::events::Happening;
 use crate::store::agent::{self, AgentRow};
 use crate::store::case::{self, CaseRow};
-use crate::write::{Asked, Begun, finish, plain_digest, retried};
+use crate::write::retried;
 
 /// Waiting cases that `GetQueue` shows.
 const NEXT_MAX: u32 = 20;
@@ -80,11 +79,10 @@ impl AgentApi {
         raw: &pb::UpsertAgentRequest,
     ) -> Result<pb::UpsertAgentResponse, Error> {
         let (wanted, presence) = parse::upsert(raw, self.desk.clock.now())?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "UpsertAgent", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "UpsertAgent", &raw.request_id, raw);
         let (mut tx, slot) = match self.desk.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(response) => return recorded(&response),
+            Begun::Done(response) => return Ok(response),
         };
         let mut row = agent::upsert(&mut tx, &wanted).await?;
         if agent::count(&mut tx).await? > u64::from(AGENTS_MAX) {
@@ -99,7 +97,7 @@ impl AgentApi {
             agent: Some(encode::agent(&row)),
         };
         self.desk.record(&mut tx, &happened, None).await?;
-        finish(tx, slot, &response.encode_to_vec()).await?;
+        finish(tx, slot, &response).await?;
         self.desk.tell(happened);
         self.desk.kick.notify_one();
         Ok(response)
@@ -111,11 +109,10 @@ impl AgentApi {
         raw: &pb::SetPresenceRequest,
     ) -> Result<pb::SetPresenceResponse, Error> {
         let presence = parse::set_presence(raw)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "SetPresence", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "SetPresence", &raw.request_id, raw);
         let (mut tx, slot) = match self.desk.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(response) => return recorded(&response),
+            Begun::Done(response) => return Ok(response),
         };
         let mut row = self.lock(&mut tx, &raw.agent_id).await?;
         let mut happened = Vec::new();
@@ -128,7 +125,7 @@ impl AgentApi {
             assigned: given.iter().map(|case| encode::case(case, now)).collect(),
         };
         self.desk.record(&mut tx, &happened, None).await?;
-        finish(tx, slot, &response.encode_to_vec()).await?;
+        finish(tx, slot, &response).await?;
         self.desk.tell(happened);
         // What somebody put back may suit somebody else.
         self.desk.kick.notify_one();
@@ -167,11 +164,10 @@ impl AgentApi {
         raw: &pb::ClaimCaseRequest,
     ) -> Result<pb::ClaimCaseResponse, Error> {
         parse::claim(raw)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "ClaimCase", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "ClaimCase", &raw.request_id, raw);
         let (mut tx, slot) = match self.desk.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(response) => return recorded(&response),
+            Begun::Done(response) => return Ok(response),
         };
         let mut row = self.lock(&mut tx, &raw.agent_id).await?;
         let mut happened = Vec::new();
@@ -191,7 +187,7 @@ impl AgentApi {
             },
         };
         self.desk.record(&mut tx, &happened, None).await?;
-        finish(tx, slot, &response.encode_to_vec()).await?;
+        finish(tx, slot, &response).await?;
         self.desk.tell(happened);
         Ok(response)
     }
@@ -226,15 +222,6 @@ impl AgentApi {
             longest_wait_ms: since.map_or(0, |since| now.since(since).max(0)),
             next: next.iter().map(|case| encode::case(case, now)).collect(),
         })
-    }
-}
-
-fn asked<'a>(caller: &'a Caller, method: &'a str, request_id: &'a str, body: &[u8]) -> Asked<'a> {
-    Asked {
-        caller: &caller.name,
-        method,
-        request_id,
-        body_hash: plain_digest(body),
     }
 }
 

@@ -1,17 +1,21 @@
 //! `CaseService`: open, append, read, end, analyse.
 
+use std::sync::Arc;
+
 use care_domain::{
     Analysis, CaseEvent, CaseState, Feelings, Language, SlaClock, SlaPolicy, ValueTier, analyse,
     base_points,
 };
-use prost::Message as _;
+use prost::Message;
 use rapport_api::care::v1 as pb;
 use rapport_api::care::v1::case_service_server::CaseService;
-use rapport_rpc::Caller;
+use rapport_rpc::write::{Asked, Begun, finish, recorded};
+use rapport_rpc::{Caller, Fields};
+use rapport_store::idempotency;
 use rapport_types::{Purpose, SubjectId, UnixMillis};
 use tonic::{Request, Response, Status};
 
-use super::parse::{Fields, TEXT_CHARS_MAX};
+use super::parse::TEXT_CHARS_MAX;
 use super::{encode, parse};
 use crate::desk::Desk;
 use crate::error::Error;
@@ -21,7 +25,7 @@ use crate::models::Serving;
 use crate::store::case::CaseRow;
 use crate::store::message::MessageRow;
 use crate::store::{agent, assignment, case, message};
-use crate::write::{Asked, Begun, finish, plain_digest, retried};
+use crate::write::retried;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -81,21 +85,13 @@ impl CaseApi {
         raw: &pb::OpenCaseRequest,
     ) -> Result<pb::OpenCaseResponse, Error> {
         let subject = parse::open(raw)?;
-        let key = self
-            .desk
-            .keys
-            .of(subject)
-            .await?
-            .ok_or(Error::SubjectNotFound(subject))?;
-        let asked = Asked {
-            caller: &caller.name,
-            method: "OpenCase",
-            request_id: &raw.request_id,
-            body_hash: key.digest(&raw.encode_to_vec()),
-        };
-        let (mut tx, slot) = match self.desk.begin(&asked).await? {
-            Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(sealed) => return reopened(&key, &asked, &sealed),
+        let key = self.key(subject).await?;
+        let asked = sealed_request(caller, "OpenCase", &raw.request_id, &key, raw);
+        let Desk { db, clock, .. } = &self.desk;
+        let begun = idempotency::begin(db, &asked.call(), clock.now()).await?;
+        let (mut tx, slot) = match begun {
+            idempotency::Begun::New(tx, slot) => (tx, slot),
+            idempotency::Begun::Done(sealed) => return reopened(&key, &raw.request_id, &sealed),
         };
         let now = self.desk.clock.now();
         let (analysis, version) = self.read(subject, &raw.text);
@@ -118,8 +114,8 @@ impl CaseApi {
         happened.push(Happening::Changed(row));
         self.desk.record(&mut tx, &happened, Some(&key)).await?;
         // The answer quotes the message and may name a feeling: at rest it is sealed like both.
-        let recorded = key.seal(asked.request_id.as_bytes(), &response.encode_to_vec());
-        finish(tx, slot, &recorded).await?;
+        let recorded = key.seal(raw.request_id.as_bytes(), &response.encode_to_vec());
+        slot.commit(tx, &recorded).await?;
         self.desk.tell(happened);
         Ok(response)
     }
@@ -131,21 +127,11 @@ impl CaseApi {
     ) -> Result<pb::AppendMessageResponse, Error> {
         let (case_id, holder) = parse::append(raw)?;
         let subject = self.find(&case_id).await?.subject;
-        let key = self
-            .desk
-            .keys
-            .of(subject)
-            .await?
-            .ok_or(Error::SubjectNotFound(subject))?;
-        let asked = Asked {
-            caller: &caller.name,
-            method: "AppendMessage",
-            request_id: &raw.request_id,
-            body_hash: key.digest(&raw.encode_to_vec()),
-        };
+        let key = self.key(subject).await?;
+        let asked = sealed_request(caller, "AppendMessage", &raw.request_id, &key, raw);
         let (mut tx, slot) = match self.desk.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(response) => return recorded(&response),
+            Begun::Done(response) => return Ok(response),
         };
         let now = self.desk.clock.now();
         let found = case::get_in(&mut tx, &case_id).await?;
@@ -186,7 +172,7 @@ impl CaseApi {
             happened.push(Happening::Changed(row));
         }
         self.desk.record(&mut tx, &happened, Some(&key)).await?;
-        finish(tx, slot, &response.encode_to_vec()).await?;
+        finish(tx, slot, &response).await?;
         self.desk.tell(happened);
         Ok(response)
     }
@@ -210,15 +196,10 @@ impl CaseApi {
         raw: &pb::EndCaseRequest,
     ) -> Result<pb::EndCaseResponse, Error> {
         let (case_id, event, holder) = parse::end(raw)?;
-        let asked = Asked {
-            caller: &caller.name,
-            method: "EndCase",
-            request_id: &raw.request_id,
-            body_hash: plain_digest(&raw.encode_to_vec()),
-        };
+        let asked = Asked::plain(caller, "EndCase", &raw.request_id, raw);
         let (mut tx, slot) = match self.desk.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
-            Begun::Done(response) => return recorded(&response),
+            Begun::Done(response) => return Ok(response),
         };
         let found = case::get_in(&mut tx, &case_id).await?;
         let mut row = found.ok_or(Error::CaseNotFound(case_id))?;
@@ -242,7 +223,7 @@ impl CaseApi {
         };
         let happened = [Happening::Changed(row)];
         self.desk.record(&mut tx, &happened, None).await?;
-        finish(tx, slot, &response.encode_to_vec()).await?;
+        finish(tx, slot, &response).await?;
         self.desk.tell(happened);
         if let Some(agent_id) = freed {
             self.refill(&agent_id).await;
@@ -295,25 +276,42 @@ impl CaseApi {
         }
     }
 
+    async fn key(&self, subject: SubjectId) -> Result<Arc<SubjectKey>, Error> {
+        let key = self.desk.keys.of(subject).await?;
+        key.ok_or(Error::SubjectNotFound(subject))
+    }
+
     async fn find(&self, case_id: &[u8; 16]) -> Result<CaseRow, Error> {
         let row = case::get(&self.desk.db, case_id).await?;
         row.ok_or(Error::CaseNotFound(*case_id))
     }
 }
 
+/// Names a write whose body holds personal text.
+fn sealed_request(
+    caller: &Caller,
+    method: &'static str,
+    request_id: &str,
+    key: &SubjectKey,
+    body: &impl Message,
+) -> Asked {
+    Asked::keyed(
+        caller,
+        method,
+        request_id,
+        key.digest(&body.encode_to_vec()),
+    )
+}
+
 /// Returns the response of a call that was made before, opened.
 fn reopened(
     key: &SubjectKey,
-    asked: &Asked<'_>,
+    request_id: &str,
     sealed: &[u8],
 ) -> Result<pb::OpenCaseResponse, Error> {
-    let response = key.open(asked.request_id.as_bytes(), sealed);
-    recorded(&response.ok_or(Error::Internal("a recorded response cannot be opened"))?)
-}
-
-/// Returns the response of a call that was made before.
-pub(super) fn recorded<T: prost::Message + Default>(response: &[u8]) -> Result<T, Error> {
-    T::decode(response).map_err(|_| Error::Internal("a recorded response is damaged"))
+    let response = key.open(request_id.as_bytes(), sealed);
+    let response = response.ok_or(Error::Internal("a recorded response cannot be opened"))?;
+    Ok(recorded(&response)?)
 }
 
 /// Checks that an agent has the case now, under the epoch that it was given.

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use care_domain::{Agent, CaseEvent, Presence};
 use rapport_api::care::v1 as pb;
 use rapport_api::r#type::v1::Channel;
-use rapport_rpc::status::FieldViolation;
+use rapport_rpc::{Fields, InvalidRequest};
 use rapport_types::{SubjectId, UnixMillis};
 
 use crate::desk::CAPACITY_MAX;
-use crate::error::Error;
 use crate::store::agent::AgentRow;
 
-/// Longest request id and agent id, in characters.
+/// Longest agent id, in characters.
 pub const ID_CHARS_MAX: usize = 64;
 /// Longest message, in characters.
 pub const TEXT_CHARS_MAX: usize = 4_000;
@@ -28,69 +27,6 @@ pub const SKILL_CHARS_MAX: usize = 64;
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 500;
 
-/// Collects the violations of one request.
-#[derive(Debug, Default)]
-pub struct Fields {
-    bad: Vec<FieldViolation>,
-}
-
-impl Fields {
-    /// Notes that `field` is wrong.
-    pub fn refuse(&mut self, field: &str, why: impl ToString) {
-        self.bad.push(FieldViolation::new(field, why.to_string()));
-    }
-
-    /// Parses a subject id.
-    pub fn subject(&mut self, field: &str, bytes: &[u8]) -> SubjectId {
-        SubjectId::parse(bytes).unwrap_or_else(|why| {
-            self.refuse(field, why);
-            SubjectId::new([0; 16])
-        })
-    }
-
-    /// Parses 16 bytes that name something other than a subject.
-    pub fn id16(&mut self, field: &str, bytes: &[u8]) -> [u8; 16] {
-        *self.subject(field, bytes).as_bytes()
-    }
-
-    /// Checks a text of 1 to `max` characters.
-    pub fn text(&mut self, field: &str, text: &str, max: usize) {
-        let count = text.chars().count();
-        if count == 0 {
-            self.refuse(field, "is required");
-        } else if count > max {
-            self.refuse(
-                field,
-                format!("must have at most {max} characters, has {count}"),
-            );
-        }
-    }
-
-    /// Parses an epoch, which fits the database's numbers.
-    pub fn epoch(&mut self, field: &str, epoch: u64) -> i64 {
-        i64::try_from(epoch).unwrap_or_else(|_| {
-            self.refuse(field, "is out of range");
-            0
-        })
-    }
-
-    /// Returns `value` if nothing was wrong.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] with every violation.
-    pub fn finish<T>(self, value: T) -> Result<T, Error> {
-        if self.bad.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.into_error())
-        }
-    }
-
-    fn into_error(self) -> Error {
-        Error::InvalidRequest(self.bad)
-    }
-}
-
 /// An agent who claims to have a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -103,10 +39,10 @@ pub struct Holder {
 /// Parses `OpenCase`: the customer. The text is at most 4,000 characters and not empty.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn open(raw: &pb::OpenCaseRequest) -> Result<SubjectId, Error> {
+/// Every violation.
+pub fn open(raw: &pb::OpenCaseRequest) -> Result<SubjectId, InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     let subject = fields.subject("subject_id", &raw.subject_id);
     if Channel::try_from(raw.channel).is_err() {
         fields.refuse("channel", "is not a channel");
@@ -118,10 +54,12 @@ pub fn open(raw: &pb::OpenCaseRequest) -> Result<SubjectId, Error> {
 /// Parses `AppendMessage`: the case, and for an agent who it is.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn append(raw: &pb::AppendMessageRequest) -> Result<([u8; 16], Option<Holder>), Error> {
+/// Every violation.
+pub fn append(
+    raw: &pb::AppendMessageRequest,
+) -> Result<([u8; 16], Option<Holder>), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     let case_id = fields.id16("case_id", &raw.case_id);
     let holder = match raw.author() {
         pb::Author::Customer => None,
@@ -138,10 +76,12 @@ pub fn append(raw: &pb::AppendMessageRequest) -> Result<([u8; 16], Option<Holder
 /// Parses `EndCase`: the case, how it ends, and the agent if one ends it.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn end(raw: &pb::EndCaseRequest) -> Result<([u8; 16], CaseEvent, Option<Holder>), Error> {
+/// Every violation.
+pub fn end(
+    raw: &pb::EndCaseRequest,
+) -> Result<([u8; 16], CaseEvent, Option<Holder>), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     let case_id = fields.id16("case_id", &raw.case_id);
     let event = match raw.state() {
         pb::CaseState::Resolved => CaseEvent::Resolve,
@@ -163,23 +103,26 @@ fn holder(fields: &mut Fields, agent_id: &str, epoch: u64) -> Holder {
     fields.text("agent_id", agent_id, ID_CHARS_MAX);
     Holder {
         agent_id: agent_id.to_owned(),
-        epoch: fields.epoch("epoch", epoch),
+        epoch: i64::try_from(epoch).unwrap_or_else(|_| {
+            fields.refuse("epoch", "is out of range");
+            0
+        }),
     }
 }
 
 /// Parses `UpsertAgent`: the agent, and its presence if the request says one.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
+/// Every violation.
 pub fn upsert(
     raw: &pb::UpsertAgentRequest,
     now: UnixMillis,
-) -> Result<(AgentRow, Option<Presence>), Error> {
+) -> Result<(AgentRow, Option<Presence>), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     let Some(agent) = &raw.agent else {
         fields.refuse("agent", "is required");
-        return Err(fields.into_error());
+        return Err(fields.refused());
     };
     fields.text("agent.agent_id", &agent.agent_id, ID_CHARS_MAX);
     fields.text("agent.name", &agent.name, NAME_CHARS_MAX);
@@ -277,10 +220,10 @@ fn presence(presence: pb::Presence) -> Option<Presence> {
 /// Parses `SetPresence`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn set_presence(raw: &pb::SetPresenceRequest) -> Result<Presence, Error> {
+/// Every violation.
+pub fn set_presence(raw: &pb::SetPresenceRequest) -> Result<Presence, InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     fields.text("agent_id", &raw.agent_id, ID_CHARS_MAX);
     let presence = presence(raw.presence()).unwrap_or_else(|| {
         fields.refuse("presence", "is required");
@@ -292,10 +235,10 @@ pub fn set_presence(raw: &pb::SetPresenceRequest) -> Result<Presence, Error> {
 /// Checks `ClaimCase`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn claim(raw: &pb::ClaimCaseRequest) -> Result<(), Error> {
+/// Every violation.
+pub fn claim(raw: &pb::ClaimCaseRequest) -> Result<(), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     fields.text("agent_id", &raw.agent_id, ID_CHARS_MAX);
     fields.finish(())
 }
@@ -303,17 +246,10 @@ pub fn claim(raw: &pb::ClaimCaseRequest) -> Result<(), Error> {
 /// Parses `ListAgents`: the agent after whom the page begins, and how many it has.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn list(raw: &pb::ListAgentsRequest) -> Result<(String, u32), Error> {
+/// Every violation.
+pub fn list(raw: &pb::ListAgentsRequest) -> Result<(String, u32), InvalidRequest> {
     let mut fields = Fields::default();
-    let size = match u32::try_from(raw.page_size) {
-        Ok(0) => PAGE_DEFAULT,
-        Ok(size) => size.min(PAGE_MAX),
-        Err(_) => {
-            fields.refuse("page_size", "must not be negative");
-            0
-        }
-    };
+    let size = fields.page_size(raw.page_size, PAGE_DEFAULT, PAGE_MAX);
     if raw.page_token.chars().count() > ID_CHARS_MAX {
         fields.refuse("page_token", "is not a token of ours");
     }

@@ -193,7 +193,7 @@ async fn a_request_id_has_one_effect(service: Service) {
     };
     let status = service.cases().open_case(other).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
-    assert_eq!(refusal(&status).0, error::REQUEST_ID_REUSED);
+    assert_eq!(refusal(&status).0, rapport_rpc::write::REQUEST_ID_REUSED);
     assert_eq!(service.load("a").await, 1);
 
     let case = first.case.unwrap();

@@ -1,16 +1,15 @@
 //! `ExperimentService`: set up, start and stop, list, assign, analyse.
 
 use evaluate_domain::experiment::{self, Allocation, Arm, ArmAnalysis, KEY_CHARS_MAX, Variant};
-use prost::Message as _;
 use rapport_api::evaluate::v1 as pb;
 use rapport_api::evaluate::v1::experiment_service_server::ExperimentService;
 use rapport_flow::People;
-use rapport_rpc::Caller;
+use rapport_rpc::write::{Asked, Begun};
+use rapport_rpc::{Caller, Fields, InvalidRequest};
 use rapport_types::Purpose;
 use tonic::{Request, Response, Status};
 
-use super::parse::{Fields, REQUEST_ID_CHARS_MAX};
-use crate::directory::{Asked, Begun, Change, Directory};
+use crate::directory::{Change, Directory};
 use crate::error::Error;
 use crate::report::Days;
 use crate::report::trial::{Metric, Trial, TrialResult};
@@ -20,9 +19,9 @@ use crate::view::Reader;
 /// Longest hypothesis, in characters.
 const HYPOTHESIS_CHARS_MAX: usize = 256;
 /// Experiments of a page unless asked for otherwise.
-const PAGE_DEFAULT: i32 = 100;
+const PAGE_DEFAULT: u32 = 100;
 /// Most experiments of a page.
-const PAGE_MAX: i32 = 500;
+const PAGE_MAX: u32 = 500;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -84,8 +83,7 @@ impl ExperimentApi {
         raw: pb::UpsertExperimentRequest,
     ) -> Result<pb::UpsertExperimentResponse, Error> {
         let (key, hypothesis, allocation) = parse_experiment(&raw)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "UpsertExperiment", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "UpsertExperiment", &raw.request_id, &raw);
         let (mut tx, slot) = match self.directory.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
@@ -105,8 +103,8 @@ impl ExperimentApi {
         raw: pb::SetExperimentStateRequest,
     ) -> Result<pb::SetExperimentStateResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, 1, REQUEST_ID_CHARS_MAX);
-        fields.text("key", &raw.key, 1, KEY_CHARS_MAX);
+        fields.request_id(&raw.request_id);
+        fields.text("key", &raw.key, KEY_CHARS_MAX);
         let change = match raw.state() {
             pb::ExperimentState::Running => Change::Start,
             pb::ExperimentState::Stopped => Change::Stop,
@@ -116,8 +114,7 @@ impl ExperimentApi {
             }
         };
         let change = fields.finish(change)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "SetExperimentState", &raw.request_id, &body);
+        let asked = Asked::plain(caller, "SetExperimentState", &raw.request_id, &raw);
         let (mut tx, slot) = match self.directory.begin(&asked).await? {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
@@ -138,19 +135,12 @@ impl ExperimentApi {
         if pb::ExperimentState::try_from(state).is_err() {
             fields.refuse("state", "is not known");
         }
-        let size = match raw.page_size {
-            0 => PAGE_DEFAULT,
-            size @ 1.. => size.min(PAGE_MAX),
-            _ => {
-                fields.refuse("page_size", "must not be negative");
-                PAGE_DEFAULT
-            }
-        };
+        let size = fields.page_size(raw.page_size, PAGE_DEFAULT, PAGE_MAX);
         let after = after_of(&raw.page_token, state).unwrap_or_else(|| {
             fields.refuse("page_token", "is not a token of this list");
             ""
         });
-        let (size, after) = fields.finish((size as u32, after))?;
+        let (size, after) = fields.finish((size, after))?;
         let mut found = store::list(self.directory.db(), state, after, size + 1).await?;
         let more = found.len() > size as usize;
         found.truncate(size as usize);
@@ -200,7 +190,7 @@ impl ExperimentApi {
         raw: &pb::AnalyzeExperimentRequest,
     ) -> Result<pb::AnalyzeExperimentResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("key", &raw.key, 1, KEY_CHARS_MAX);
+        fields.text("key", &raw.key, KEY_CHARS_MAX);
         let metric = match raw.metric() {
             pb::Metric::Conversion => Metric::Conversion,
             pb::Metric::Revenue => Metric::Revenue,
@@ -229,16 +219,16 @@ impl ExperimentApi {
 
 fn parse_experiment(
     raw: &pb::UpsertExperimentRequest,
-) -> Result<(String, String, Allocation), Error> {
+) -> Result<(String, String, Allocation), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.text("request_id", &raw.request_id, 1, REQUEST_ID_CHARS_MAX);
+    fields.request_id(&raw.request_id);
     let Some(experiment) = &raw.experiment else {
         fields.refuse("experiment", "is required");
         return Err(fields.refused());
     };
-    fields.text("experiment.key", &experiment.key, 1, KEY_CHARS_MAX);
+    fields.text("experiment.key", &experiment.key, KEY_CHARS_MAX);
     let hypothesis = &experiment.hypothesis;
-    fields.text("experiment.hypothesis", hypothesis, 1, HYPOTHESIS_CHARS_MAX);
+    fields.text("experiment.hypothesis", hypothesis, HYPOTHESIS_CHARS_MAX);
     for (place, variant) in experiment.variants.iter().enumerate() {
         if variant.share == 0 {
             let field = format!("experiment.variants[{place}].share");
@@ -267,20 +257,6 @@ fn after_of(token: &str, state: i32) -> Option<&str> {
     let (of, key) = token.split_once('.')?;
     let fits = of.parse() == Ok(state) && (1..=KEY_CHARS_MAX).contains(&key.chars().count());
     fits.then_some(key)
-}
-
-fn asked<'a>(
-    caller: &'a Caller,
-    method: &'a str,
-    request_id: &'a str,
-    body: &'a [u8],
-) -> Asked<'a> {
-    Asked {
-        caller: &caller.name,
-        method,
-        request_id,
-        body,
-    }
 }
 
 fn to_experiment(experiment: &Experiment) -> pb::Experiment {

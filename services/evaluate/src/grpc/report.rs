@@ -7,10 +7,11 @@ use evaluate_domain::attribution::Model;
 use evaluate_domain::report::{Language, render};
 use rapport_api::evaluate::v1 as pb;
 use rapport_api::evaluate::v1::report_service_server::ReportService;
+use rapport_rpc::Fields;
 use rapport_types::{Clock, Currency};
 use tonic::{Request, Response, Status};
 
-use super::parse::Fields;
+use super::parse::period;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::report::DAY_MS;
@@ -76,7 +77,7 @@ impl ReportApi {
         raw: pb::EvaluateCampaignsRequest,
     ) -> Result<pb::EvaluateCampaignsResponse, Error> {
         let mut fields = Fields::default();
-        let days = fields.period(raw.period, self.clock.now());
+        let days = period(&mut fields, raw.period, self.clock.now());
         let days = fields.finish(days)?;
         let counted = self.reader.run(move |view| async move {
             let totals = view.totals(days).await?;
@@ -100,7 +101,7 @@ impl ReportApi {
         raw: pb::AttributeConversionsRequest,
     ) -> Result<pb::AttributeConversionsResponse, Error> {
         let mut fields = Fields::default();
-        let days = fields.period(raw.period, self.clock.now());
+        let days = period(&mut fields, raw.period, self.clock.now());
         let model = match raw.model() {
             pb::AttributionModel::First => Model::First,
             pb::AttributionModel::Last => Model::Last,
@@ -131,7 +132,7 @@ impl ReportApi {
         raw: pb::GetDailySeriesRequest,
     ) -> Result<pb::GetDailySeriesResponse, Error> {
         let mut fields = Fields::default();
-        let days = fields.period(raw.period, self.clock.now());
+        let days = period(&mut fields, raw.period, self.clock.now());
         let days = fields.finish(days)?;
         let counted = self.reader.run(move |view| async move {
             let totals = view.totals(days).await?;
@@ -151,8 +152,8 @@ impl ReportApi {
     async fn page(&self, raw: pb::RenderReportRequest) -> Result<pb::RenderReportResponse, Error> {
         let mut fields = Fields::default();
         let now = self.clock.now();
-        let days = fields.period(raw.period, now);
-        fields.text("title", &raw.title, 0, TITLE_CHARS_MAX);
+        let days = period(&mut fields, raw.period, now);
+        fields.optional_text("title", &raw.title, TITLE_CHARS_MAX);
         let language = match pb::ReportLanguage::try_from(raw.language) {
             Ok(pb::ReportLanguage::Unspecified | pb::ReportLanguage::En) => Language::English,
             Ok(pb::ReportLanguage::Zh) => Language::Chinese,

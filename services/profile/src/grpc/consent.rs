@@ -3,21 +3,21 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use prost::Message as _;
 use rapport_api::event::v1::{ConsentRegister, Person};
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::consent_service_server::ConsentService;
 use rapport_flow::Snapshot;
-use rapport_rpc::Caller;
+use rapport_rpc::write::Begun;
+use rapport_rpc::{Caller, Fields};
 use rapport_types::{CONTROL_PARTITION, ConsentState, Purpose, PurposeSet, SubjectId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::parse::{EVIDENCE_CHARS_MAX, Fields, REQUEST_ID_CHARS_MAX};
+use super::parse::{EVIDENCE_CHARS_MAX, identifier};
 use crate::control::ControlWriter;
 use crate::error::Error;
-use crate::identity::{Asked, Begun, Identity};
+use crate::identity::Identity;
 use crate::store::consent::Registers;
 use crate::store::{consent, link, log, subject};
 
@@ -68,7 +68,8 @@ impl ConsentService for ConsentApi {
         let raw = request.into_inner();
         let mut fields = Fields::default();
         let subject_id = fields.subject("subject_id", &raw.subject_id);
-        let registers = self.registers(fields.finish(subject_id)?).await?;
+        let subject_id = fields.finish(subject_id).map_err(Error::from)?;
+        let registers = self.registers(subject_id).await?;
         Ok(Response::new(pb::GetConsentResponse {
             registers: to_wire(registers),
         }))
@@ -97,19 +98,16 @@ impl ConsentApi {
         raw: pb::SetConsentRequest,
     ) -> Result<pb::SetConsentResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        fields.request_id(&raw.request_id);
         let subject_id = fields.subject("subject_id", &raw.subject_id);
         let writes = parse_registers(&raw.registers, &mut fields);
         fields.text("evidence", &raw.evidence, EVIDENCE_CHARS_MAX);
         let (subject_id, writes) = fields.finish((subject_id, writes))?;
-        let body = raw.encode_to_vec();
-        let asked = Asked {
-            caller: &caller.name,
-            method: "SetConsent",
-            request_id: &raw.request_id,
-            body: &body,
-        };
-        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+        let begun = self
+            .identity
+            .begin(caller, "SetConsent", &raw.request_id, &raw)
+            .await?;
+        let (mut tx, slot) = match begun {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -138,7 +136,7 @@ impl ConsentApi {
         raw: pb::ImportConsentRequest,
     ) -> Result<pb::ImportConsentResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        fields.request_id(&raw.request_id);
         if raw.identifiers.is_empty() || raw.identifiers.len() > IMPORT_MAX {
             fields.refuse(
                 "identifiers",
@@ -148,21 +146,18 @@ impl ConsentApi {
         let identifiers = raw.identifiers.iter().take(IMPORT_MAX).enumerate();
         let identifiers: Vec<_> = identifiers
             .filter_map(|(index, one)| {
-                fields.identifier(&format!("identifiers[{index}]"), Some(one))
+                identifier(&mut fields, &format!("identifiers[{index}]"), Some(one))
             })
             .collect();
         let writes = parse_registers(&raw.registers, &mut fields);
         fields.text("evidence", &raw.evidence, EVIDENCE_CHARS_MAX);
         let (identifiers, writes) = fields.finish((identifiers, writes))?;
         let subjects = self.identity.subjects.resolve(&identifiers).await?;
-        let body = raw.encode_to_vec();
-        let asked = Asked {
-            caller: &caller.name,
-            method: "ImportConsent",
-            request_id: &raw.request_id,
-            body: &body,
-        };
-        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+        let begun = self
+            .identity
+            .begin(caller, "ImportConsent", &raw.request_id, &raw)
+            .await?;
+        let (mut tx, slot) = match begun {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };

@@ -8,14 +8,14 @@ use profile_domain::Identifier;
 use rapport_api::event::v1::Lane;
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::event_service_server::EventService;
-use rapport_rpc::Caller;
+use rapport_rpc::{Caller, Fields, InvalidRequest};
 use rapport_telemetry::context::ORIGIN_BYTES;
 use rapport_types::{CONTROL_PARTITION, PARTITIONS, SubjectId};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::parse::Fields;
+use super::parse::identifier;
 use crate::collector::{Collector, is_reserved};
 use crate::error::Error;
 use crate::log::{Cursor, Disk, Hub, Tail, TailFilter};
@@ -202,7 +202,7 @@ impl EventApi {
     }
 }
 
-fn parse_collect(raw: pb::CollectEventsRequest) -> Result<(Lane, Vec<NewEvent>), Error> {
+fn parse_collect(raw: pb::CollectEventsRequest) -> Result<(Lane, Vec<NewEvent>), InvalidRequest> {
     let mut fields = Fields::default();
     let lane = match raw.lane() {
         Lane::Unspecified | Lane::Live => Lane::Live,
@@ -305,8 +305,7 @@ fn parse_subject(index: usize, raw: &pb::NewEvent, fields: &mut Fields) -> Subje
     let at = |field: &str| format!("events[{index}].{field}");
     match (raw.subject_id.is_empty(), &raw.identifier) {
         (true, None) => Subject::Nobody,
-        (true, identifier) => fields
-            .identifier(&at("identifier"), identifier.as_ref())
+        (true, raw) => identifier(fields, &at("identifier"), raw.as_ref())
             .map_or(Subject::Nobody, Subject::Identified),
         (false, None) => Subject::Known(SubjectId::parse(&raw.subject_id).unwrap_or_else(|why| {
             fields.refuse(&at("subject_id"), why);
@@ -332,7 +331,7 @@ struct TailQuery {
     follow: bool,
 }
 
-fn parse_tail(raw: pb::TailEventsRequest) -> Result<TailQuery, Error> {
+fn parse_tail(raw: pb::TailEventsRequest) -> Result<TailQuery, InvalidRequest> {
     let mut fields = Fields::default();
     if raw.types.len() > TYPES_MAX {
         fields.refuse("types", format!("must have at most {TYPES_MAX} entries"));

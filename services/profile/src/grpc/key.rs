@@ -3,10 +3,10 @@
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::key_service_server::KeyService;
 use rapport_flow::People;
+use rapport_rpc::{Fields, InvalidRequest};
 use rapport_types::{Purpose, SubjectId};
 use tonic::{Request, Response, Status};
 
-use super::parse::Fields;
 use crate::error::Error;
 use crate::subjects::Subjects;
 
@@ -55,7 +55,7 @@ impl KeyApi {
     }
 }
 
-fn parse(raw: &pb::GetDataKeysRequest) -> Result<(Vec<SubjectId>, Purpose), Error> {
+fn parse(raw: &pb::GetDataKeysRequest) -> Result<(Vec<SubjectId>, Purpose), InvalidRequest> {
     let mut fields = Fields::default();
     if raw.subject_ids.is_empty() || raw.subject_ids.len() > SUBJECTS_MAX {
         fields.refuse(

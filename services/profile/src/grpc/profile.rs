@@ -2,10 +2,10 @@
 
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::profile_service_server::ProfileService;
+use rapport_rpc::Fields;
 use rapport_types::UnixMillis;
 use tonic::{Request, Response, Status};
 
-use super::parse::Fields;
 use crate::error::Error;
 use crate::profiles::ProfileReader;
 

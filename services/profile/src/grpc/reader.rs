@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::reader_service_server::ReaderService;
-use rapport_rpc::Caller;
+use rapport_rpc::{Caller, Fields, InvalidRequest};
 use rapport_store::Db;
 use rapport_types::{Clock, PARTITIONS};
 use tonic::{Request, Response, Status};
 
-use super::parse::Fields;
 use crate::error::Error;
 use crate::log::TailError;
 use crate::store::reader::{self, Reader};
@@ -102,7 +101,7 @@ impl ReaderApi {
 fn parse(
     caller: &str,
     raw: &pb::RegisterReaderRequest,
-) -> Result<(String, BTreeMap<u32, u64>), Error> {
+) -> Result<(String, BTreeMap<u32, u64>), InvalidRequest> {
     let mut fields = Fields::default();
     check_name(&raw.reader, &mut fields);
     let mut verified = BTreeMap::new();

@@ -1,16 +1,16 @@
 //! `SubjectService`: resolve, person, link, unlink, erase.
 
 use profile_domain::{Link, LinkId};
-use prost::Message as _;
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::subject_service_server::SubjectService;
-use rapport_rpc::Caller;
+use rapport_rpc::write::Begun;
+use rapport_rpc::{Caller, Fields};
 use rapport_types::SubjectId;
 use tonic::{Request, Response, Status};
 
-use super::parse::{EVIDENCE_CHARS_MAX, Fields, REQUEST_ID_CHARS_MAX};
+use super::parse::{EVIDENCE_CHARS_MAX, identifier};
 use crate::error::Error;
-use crate::identity::{Asked, Begun, Identity, Linked};
+use crate::identity::{Identity, Linked};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -72,10 +72,8 @@ impl SubjectApi {
         raw: pb::ResolveSubjectRequest,
     ) -> Result<pb::ResolveSubjectResponse, Error> {
         let mut fields = Fields::default();
-        let identifier = fields.identifier("identifier", raw.identifier.as_ref());
-        let identifier = fields
-            .finish(identifier)?
-            .ok_or(Error::Internal("a parsed identifier is gone"))?;
+        let identifier = identifier(&mut fields, "identifier", raw.identifier.as_ref());
+        let identifier = fields.finish_some(identifier)?;
         let resolved = self.identity.subjects.resolve(&[identifier]).await?;
         let resolved = resolved
             .first()
@@ -102,7 +100,7 @@ impl SubjectApi {
         raw: pb::LinkSubjectsRequest,
     ) -> Result<pb::LinkSubjectsResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        fields.request_id(&raw.request_id);
         let left = fields.subject("left", &raw.left);
         let right = fields.subject("right", &raw.right);
         fields.text("evidence", &raw.evidence, EVIDENCE_CHARS_MAX);
@@ -116,9 +114,11 @@ impl SubjectApi {
             tx.rollback().await?;
             return Ok(to_linked(None, &person));
         }
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "LinkSubjects", &raw.request_id, &body);
-        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+        let begun = self
+            .identity
+            .begin(caller, "LinkSubjects", &raw.request_id, &raw)
+            .await?;
+        let (mut tx, slot) = match begun {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -137,7 +137,7 @@ impl SubjectApi {
         raw: pb::UnlinkSubjectsRequest,
     ) -> Result<pb::UnlinkSubjectsResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        fields.request_id(&raw.request_id);
         let link_id = fields.id16("link_id", &raw.link_id);
         let link_id = LinkId(fields.finish(link_id)?);
         if raw.validate_only {
@@ -146,9 +146,11 @@ impl SubjectApi {
             tx.rollback().await?;
             return Ok(to_unlinked(&left));
         }
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "UnlinkSubjects", &raw.request_id, &body);
-        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+        let begun = self
+            .identity
+            .begin(caller, "UnlinkSubjects", &raw.request_id, &raw)
+            .await?;
+        let (mut tx, slot) = match begun {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -164,12 +166,14 @@ impl SubjectApi {
         raw: pb::ErasePersonRequest,
     ) -> Result<pb::ErasePersonResponse, Error> {
         let mut fields = Fields::default();
-        fields.text("request_id", &raw.request_id, REQUEST_ID_CHARS_MAX);
+        fields.request_id(&raw.request_id);
         let subject_id = fields.subject("subject_id", &raw.subject_id);
         let subject_id = fields.finish(subject_id)?;
-        let body = raw.encode_to_vec();
-        let asked = asked(caller, "ErasePerson", &raw.request_id, &body);
-        let (mut tx, slot) = match self.identity.begin(&asked).await? {
+        let begun = self
+            .identity
+            .begin(caller, "ErasePerson", &raw.request_id, &raw)
+            .await?;
+        let (mut tx, slot) = match begun {
             Begun::New(tx, slot) => (tx, slot),
             Begun::Done(response) => return Ok(response),
         };
@@ -183,20 +187,6 @@ impl SubjectApi {
         let response = self.identity.finish(tx, slot, response, record).await?;
         self.identity.subjects.forget(&receipt.members);
         Ok(response)
-    }
-}
-
-fn asked<'a>(
-    caller: &'a Caller,
-    method: &'a str,
-    request_id: &'a str,
-    body: &'a [u8],
-) -> Asked<'a> {
-    Asked {
-        caller: &caller.name,
-        method,
-        request_id,
-        body,
     }
 }
 

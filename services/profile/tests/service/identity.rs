@@ -164,7 +164,7 @@ async fn the_same_request_is_answered_the_same_and_another_is_refused(service: S
     assert_eq!(first, again);
     let status = link(link_request("r-1", a, c)).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
-    assert_eq!(refusal(&status).0, error::REQUEST_ID_REUSED);
+    assert_eq!(refusal(&status).0, rapport_rpc::write::REQUEST_ID_REUSED);
     assert_eq!(service.control().await.len(), 1);
     let failed = link(link_request("r-2", a, SubjectId::new([9; 16]))).await;
     assert_eq!(refusal(&failed.unwrap_err()).0, error::SUBJECT_NOT_FOUND);

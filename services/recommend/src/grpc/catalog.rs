@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use prost::Message as _;
 use rapport_api::recommend::v1 as pb;
 use rapport_api::recommend::v1::catalog_service_server::CatalogService;
 use rapport_rpc::Caller;
+use rapport_rpc::write::{self, Asked, Begun};
 use rapport_store::Db;
-use rapport_store::idempotency::{self, Call, Claim};
 use rapport_types::Clock;
 use recommend_domain::Item;
-use ring::digest;
 use tonic::{Request, Response, Status};
 
 use super::{encode, parse};
@@ -71,31 +69,18 @@ impl CatalogApi {
         caller: &Caller,
         raw: pb::UpsertItemsRequest,
     ) -> Result<pb::UpsertItemsResponse, Error> {
-        let body_hash = digest::digest(&digest::SHA256, &raw.encode_to_vec());
-        let request_id = raw.request_id.clone();
+        let asked = Asked::plain(caller, "UpsertItems", &raw.request_id, &raw);
         let items = parse::upsert_items(raw)?;
         self.check_room(&items)?;
-        let call = Call {
-            caller: &caller.name,
-            method: "UpsertItems",
-            request_id: &request_id,
-            body_hash: body_hash.as_ref(),
-        };
-        let mut tx = self.db.begin().await?;
-        let slot = match idempotency::claim(&mut tx, &call, self.clock.now()).await? {
-            Claim::New(slot) => slot,
-            Claim::Replay(response) => {
-                tx.rollback().await?;
-                return pb::UpsertItemsResponse::decode(response.as_slice())
-                    .map_err(|_| Error::Internal("a record is damaged"));
-            }
+        let (mut tx, slot) = match write::begin(&self.db, &asked, self.clock.now()).await? {
+            Begun::New(tx, slot) => (tx, slot),
+            Begun::Done(response) => return Ok(response),
         };
         let version = item::upsert(&mut tx, &items).await?;
         let response = pb::UpsertItemsResponse {
             upserted: items.len() as u32,
         };
-        slot.record(&mut tx, &response.encode_to_vec()).await?;
-        tx.commit().await?;
+        write::finish(tx, slot, &response).await?;
         self.refresh
             .until(|served| served.catalogue_version >= version)
             .await;

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use prost::Message as _;
 use rapport_api::recommend::v1 as pb;
 use rapport_api::recommend::v1::model_service_server::ModelService;
-use rapport_rpc::Caller;
-use ring::digest;
+use rapport_rpc::write::Asked;
+use rapport_rpc::{Caller, Fields};
 use tonic::{Request, Response, Status};
 
-use super::parse::Fields;
 use crate::error::Error;
 use crate::serving::Serving;
-use crate::training::{Asked, Trainer, to_wire};
+use crate::training::{Trainer, to_wire};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -54,13 +52,7 @@ impl ModelApi {
         let mut fields = Fields::default();
         fields.request_id(&raw.request_id);
         fields.finish(())?;
-        let asked = Asked {
-            caller: caller.name.to_string(),
-            body_hash: digest::digest(&digest::SHA256, &raw.encode_to_vec())
-                .as_ref()
-                .to_vec(),
-            request_id: raw.request_id,
-        };
+        let asked = Asked::plain(caller, "TrainModel", &raw.request_id, &raw);
         let trainer = self.trainer.clone();
         // A task of its own: a caller that goes away must not leave a lease and half a training.
         let training = tokio::spawn(async move { trainer.train(Some(&asked)).await });

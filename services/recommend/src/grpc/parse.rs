@@ -1,17 +1,13 @@
 //! Parsing requests: every bad field at once, and types that cannot be wrong.
 
 use rapport_api::recommend::v1 as pb;
-use rapport_rpc::status::FieldViolation;
+use rapport_rpc::{Fields, InvalidRequest};
 use rapport_types::{Micros, SubjectId};
 use recommend_domain::{
     Availability, FILTER_EXCLUDED_MAX, ITEM_ID_CHARS_MAX, Item, ItemFields, Violation, is_item_id,
     parse_category_path,
 };
 
-use crate::error::Error;
-
-/// Longest request id, in characters.
-pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Longest placement, in characters.
 pub const PLACEMENT_CHARS_MAX: usize = 64;
 /// Items of one upsert.
@@ -37,8 +33,8 @@ const ITEMS: PageSize = PageSize {
 
 #[derive(Debug, Clone, Copy)]
 struct PageSize {
-    default: usize,
-    max: usize,
+    default: u32,
+    max: u32,
 }
 
 /// What to recommend.
@@ -56,80 +52,28 @@ pub struct RecommendQuery {
     pub exclude_ids: Vec<String>,
 }
 
-/// Collects the violations of one request.
-#[derive(Debug, Default)]
-pub struct Fields {
-    bad: Vec<FieldViolation>,
+fn check_item_id(fields: &mut Fields, field: &str, id: &str) {
+    if id.is_empty() {
+        fields.refuse(field, "is required");
+    } else if !is_item_id(id) {
+        let why =
+            format!("must have 1 to {ITEM_ID_CHARS_MAX} characters and no control characters");
+        fields.refuse(field, why);
+    }
 }
 
-impl Fields {
-    /// Notes that `field` is wrong.
-    pub fn refuse(&mut self, field: &str, why: impl ToString) {
-        self.bad.push(FieldViolation::new(field, why.to_string()));
-    }
-
-    /// Parses a subject id.
-    pub fn subject(&mut self, field: &str, bytes: &[u8]) -> SubjectId {
-        SubjectId::parse(bytes).unwrap_or_else(|why| {
-            self.refuse(field, why);
-            SubjectId::new([0; 16])
-        })
-    }
-
-    /// Checks an idempotency key.
-    pub fn request_id(&mut self, text: &str) {
-        let count = text.chars().count();
-        if count == 0 {
-            self.refuse("request_id", "is required");
-        } else if count > REQUEST_ID_CHARS_MAX {
-            let why = format!("must have at most {REQUEST_ID_CHARS_MAX} characters, has {count}");
-            self.refuse("request_id", why);
-        }
-    }
-
-    /// Checks an item id.
-    pub fn item_id(&mut self, field: &str, id: &str) {
-        if id.is_empty() {
-            self.refuse(field, "is required");
-        } else if !is_item_id(id) {
-            let why =
-                format!("must have 1 to {ITEM_ID_CHARS_MAX} characters and no control characters");
-            self.refuse(field, why);
-        }
-    }
-
-    fn limit(&mut self, raw: i32, size: PageSize) -> usize {
-        match usize::try_from(raw) {
-            Ok(0) => size.default,
-            Ok(wanted) => wanted.min(size.max),
-            Err(_) => {
-                self.refuse("page_size", "must not be negative");
-                size.default
-            }
-        }
-    }
-
-    /// Returns `value` if nothing was wrong.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] with every violation.
-    pub fn finish<T>(self, value: T) -> Result<T, Error> {
-        if self.bad.is_empty() {
-            Ok(value)
-        } else {
-            Err(Error::InvalidRequest(self.bad))
-        }
-    }
+fn limit(fields: &mut Fields, raw: i32, size: PageSize) -> usize {
+    fields.page_size(raw, size.default, size.max) as usize
 }
 
 /// Parses `Recommend`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn recommend(raw: pb::RecommendRequest) -> Result<RecommendQuery, Error> {
+/// Every violation.
+pub fn recommend(raw: pb::RecommendRequest) -> Result<RecommendQuery, InvalidRequest> {
     let mut fields = Fields::default();
     let subject = fields.subject("subject_id", &raw.subject_id);
-    let limit = fields.limit(raw.page_size, ANSWERS);
+    let limit = limit(&mut fields, raw.page_size, ANSWERS);
     let is_long = raw.placement.chars().count() > PLACEMENT_CHARS_MAX;
     if is_long || raw.placement.chars().any(char::is_control) {
         let why =
@@ -146,9 +90,11 @@ pub fn recommend(raw: pb::RecommendRequest) -> Result<RecommendQuery, Error> {
         fields.refuse("exclude_item_ids", why);
     }
     for (at, id) in raw.exclude_item_ids.iter().take(EXCLUDED_MAX).enumerate() {
-        fields.item_id(&format!("exclude_item_ids[{at}]"), id);
+        check_item_id(&mut fields, &format!("exclude_item_ids[{at}]"), id);
     }
-    fields.bad.extend(check_category(&categories));
+    if let Some(why) = wrong_category(&categories) {
+        fields.refuse("category", why);
+    }
     fields.finish(RecommendQuery {
         subject,
         limit,
@@ -159,7 +105,7 @@ pub fn recommend(raw: pb::RecommendRequest) -> Result<RecommendQuery, Error> {
 }
 
 /// Checks a category by the rules of items: a path that no item may have is a mistake.
-fn check_category(categories: &[Vec<String>]) -> Option<FieldViolation> {
+fn wrong_category(categories: &[Vec<String>]) -> Option<String> {
     let path = categories.first()?;
     let fields = ItemFields {
         id: "-".to_owned(),
@@ -168,48 +114,48 @@ fn check_category(categories: &[Vec<String>]) -> Option<FieldViolation> {
         ..ItemFields::default()
     };
     let bad = Item::parse(fields).err()?;
-    Some(FieldViolation::new("category", bad.first()?.reason.clone()))
+    Some(bad.first()?.reason.clone())
 }
 
 /// Parses a request about one item: the id and how many answers.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn about_item(item_id: String, page_size: i32) -> Result<(String, usize), Error> {
+/// Every violation.
+pub fn about_item(item_id: String, page_size: i32) -> Result<(String, usize), InvalidRequest> {
     let mut fields = Fields::default();
-    fields.item_id("item_id", &item_id);
-    let limit = fields.limit(page_size, ANSWERS);
+    check_item_id(&mut fields, "item_id", &item_id);
+    let limit = limit(&mut fields, page_size, ANSWERS);
     fields.finish((item_id, limit))
 }
 
 /// Parses `GetTimeline`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn timeline(raw: &pb::GetTimelineRequest) -> Result<(SubjectId, usize), Error> {
+/// Every violation.
+pub fn timeline(raw: &pb::GetTimelineRequest) -> Result<(SubjectId, usize), InvalidRequest> {
     let mut fields = Fields::default();
     let subject = fields.subject("subject_id", &raw.subject_id);
-    let limit = fields.limit(raw.page_size, ENTRIES);
+    let limit = limit(&mut fields, raw.page_size, ENTRIES);
     fields.finish((subject, limit))
 }
 
 /// Parses `GetItem`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn get_item(raw: pb::GetItemRequest) -> Result<String, Error> {
+/// Every violation.
+pub fn get_item(raw: pb::GetItemRequest) -> Result<String, InvalidRequest> {
     let mut fields = Fields::default();
-    fields.item_id("item_id", &raw.item_id);
+    check_item_id(&mut fields, "item_id", &raw.item_id);
     fields.finish(raw.item_id)
 }
 
 /// Parses `ListItems`: the id to go on after, and how many.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] with every violation.
-pub fn list_items(raw: &pb::ListItemsRequest) -> Result<(String, usize), Error> {
+/// Every violation.
+pub fn list_items(raw: &pb::ListItemsRequest) -> Result<(String, usize), InvalidRequest> {
     let mut fields = Fields::default();
-    let limit = fields.limit(raw.page_size, ITEMS);
+    let limit = limit(&mut fields, raw.page_size, ITEMS);
     let after = if raw.page_token.is_empty() {
         String::new()
     } else {
@@ -224,8 +170,8 @@ pub fn list_items(raw: &pb::ListItemsRequest) -> Result<(String, usize), Error> 
 /// Parses `UpsertItems`: every violation of every item, as `items[3].title`.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`].
-pub fn upsert_items(raw: pb::UpsertItemsRequest) -> Result<Vec<Item>, Error> {
+/// Every violation.
+pub fn upsert_items(raw: pb::UpsertItemsRequest) -> Result<Vec<Item>, InvalidRequest> {
     let mut fields = Fields::default();
     fields.request_id(&raw.request_id);
     if raw.items.is_empty() || raw.items.len() > UPSERT_ITEMS_MAX {

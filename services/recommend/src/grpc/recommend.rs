@@ -10,7 +10,7 @@ use rapport_api::recommend::v1 as pb;
 use rapport_api::recommend::v1::recommend_service_server::RecommendService;
 use rapport_api::r#type::v1::Degraded;
 use rapport_flow::{Arms, Consent, DecisionDraft, Experiments, Outbox, People, States, any_of};
-use rapport_rpc::status::FieldViolation;
+use rapport_rpc::{FieldViolation, InvalidRequest};
 use rapport_telemetry::names;
 use rapport_types::{Clock, DecisionId, Probability, Purpose, SubjectId, UnixMillis};
 use recommend_domain::{
@@ -104,7 +104,7 @@ impl RecommendApi {
         let filter = serving.filter(categories, excluded).map_err(|bad| {
             let violation =
                 |bad: recommend_domain::Violation| FieldViolation::new(bad.field, bad.reason);
-            Error::InvalidRequest(bad.into_iter().map(violation).collect())
+            InvalidRequest(bad.into_iter().map(violation).collect())
         })?;
         let measured = self
             .people

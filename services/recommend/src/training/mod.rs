@@ -7,11 +7,10 @@ mod histories;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use rapport_api::recommend::v1::{Model, TrainModelResponse};
 use rapport_flow::{Channel, People, States};
+use rapport_rpc::write::{self, Asked, Begun};
 use rapport_store::Db;
-use rapport_store::idempotency::{self, Call, Claim};
 use rapport_store::lease::{self, Lease};
 use rapport_store::objects::ObjectStore;
 use rapport_telemetry::names::RECOMMEND_TRAINING_DURATION;
@@ -31,28 +30,6 @@ const LEASE: &str = "training";
 /// How long a dead trainer blocks the others.
 const LEASE_TTL_MS: i64 = 60_000;
 const LEASE_RENEW: Duration = Duration::from_secs(20);
-
-/// A call of `TrainModel`, as its idempotency record names it.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// The authenticated caller.
-    pub caller: String,
-    /// The request's own key.
-    pub request_id: String,
-    /// The hash of the request.
-    pub body_hash: Vec<u8>,
-}
-
-impl Asked {
-    fn call(&self) -> Call<'_> {
-        Call {
-            caller: &self.caller,
-            method: "TrainModel",
-            request_id: &self.request_id,
-            body_hash: &self.body_hash,
-        }
-    }
-}
 
 /// The trainer. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -80,7 +57,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::TrainingRunning`], [`Error::TrainingEmpty`], [`Error::ConsentViewStale`],
-    /// [`Error::RequestIdReused`], [`Error::Store`], [`Error::Away`]: the served model stays.
+    /// [`Error::Write`], [`Error::Store`], [`Error::Away`]: the served model stays.
     pub async fn train(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
         if let Some(done) = self.answered(asked).await? {
             return Ok(done);
@@ -105,13 +82,13 @@ impl Trainer {
 
     async fn answered(&self, asked: Option<&Asked>) -> Result<Option<TrainModelResponse>, Error> {
         let Some(asked) = asked else { return Ok(None) };
-        let mut tx = self.db.begin().await?;
-        let claim = idempotency::claim(&mut tx, &asked.call(), self.clock.now()).await?;
-        // Training takes long: it is claimed again, for good, together with its effect.
-        tx.rollback().await?;
-        match claim {
-            Claim::New(_slot) => Ok(None),
-            Claim::Replay(response) => replay(&response).map(Some),
+        match write::begin(&self.db, asked, self.clock.now()).await? {
+            Begun::Done(response) => Ok(Some(response)),
+            Begun::New(tx, _slot) => {
+                // Training takes long: it is begun again, for good, together with its effect.
+                tx.rollback().await?;
+                Ok(None)
+            }
         }
     }
 
@@ -150,24 +127,18 @@ impl Trainer {
             model: Some(to_wire(&row)),
         };
         let forget = row.version - i64::from(MODELS_KEPT);
-        let mut tx = self.db.begin().await?;
-        let slot = match asked {
-            Some(asked) => {
-                match idempotency::claim(&mut tx, &asked.call(), self.clock.now()).await? {
-                    Claim::New(slot) => Some(slot),
-                    Claim::Replay(response) => {
-                        tx.rollback().await?;
-                        return replay(&response);
-                    }
-                }
-            }
-            None => None,
+        let (mut tx, slot) = match asked {
+            Some(asked) => match write::begin(&self.db, asked, self.clock.now()).await? {
+                Begun::New(tx, slot) => (tx, Some(slot)),
+                Begun::Done(response) => return Ok(response),
+            },
+            None => (self.db.begin().await?, None),
         };
         model::insert(&mut tx, &row, forget).await?;
-        if let Some(slot) = slot {
-            slot.record(&mut tx, &response.encode_to_vec()).await?;
+        match slot {
+            Some(slot) => write::finish(tx, slot, &response).await?,
+            None => tx.commit().await?,
         }
-        tx.commit().await?;
         tracing::info!(
             model = row.name(),
             persons = row.persons,
@@ -215,10 +186,6 @@ impl Trainer {
             }
         }
     }
-}
-
-fn replay(response: &[u8]) -> Result<TrainModelResponse, Error> {
-    TrainModelResponse::decode(response).map_err(|_| Error::Internal("a record is damaged"))
 }
 
 /// Encodes what is known of a model.
