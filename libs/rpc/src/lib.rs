@@ -29,6 +29,7 @@
 //! take the remaining time and the trace by themselves; work that a handler spawns keeps both through
 //! [`within`]. Failures are built by [`status`], whose reasons stand in `docs/errors.md`.
 
+mod args;
 mod call;
 mod client;
 mod config;
@@ -46,6 +47,7 @@ pub mod store;
 pub mod token;
 pub mod write;
 
+pub use args::Protections;
 pub use call::{Expires, PolicyLookup, expires, with_deadline, within};
 pub use client::{
     ATTEMPTS_MAX, BUDGET_RESERVE, Channel, ClientConfig, ConnectError, Neighbours, ResponseFuture,

@@ -1,26 +1,23 @@
 //! What an operator may set about ads.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use rapport_rpc::ServeConfig;
-use rapport_store::StoreConfig;
+use rapport_rpc::{Protections, ServeConfig};
 use rapport_telemetry::TelemetryConfig;
 use rapport_types::{Micros, Secret};
 
 /// Longest life of a lease, in seconds: what a dead replica held stays unspent that long.
 const LEASE_SECONDS_MAX: i64 = 600;
 
+rapport_rpc::database_args!("ADS");
+
 /// The ads service: campaigns, decisions, budgets.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "rapport-ads", version)]
 pub struct Config {
-    /// `postgres://...` or `sqlite://...`. Holds a password, so `Debug` hides it.
-    #[arg(long, env = "ADS_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Secret,
-    /// Most connections this process may hold. Pods times this must stay under the server's limit.
-    #[arg(long, env = "ADS_DATABASE_CONNECTIONS_MAX", default_value = "16")]
-    pub database_connections_max: NonZeroU32,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// `redis://...` for counters that replicas share. Without it they are in memory, and only one
     /// replica may run. Holds a password, so `Debug` hides it.
     #[arg(long, env = "ADS_REDIS_URL", hide_env_values = true)]
@@ -52,39 +49,15 @@ pub struct Config {
     /// Logs, traces, metrics.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
-    /// Protections to leave off, so that a test can show that it fails without them.
-    #[cfg(debug_assertions)]
-    #[arg(long, hide = true, value_delimiter = ',')]
-    pub without: Vec<String>,
+    /// What a test may switch off.
+    #[command(flatten)]
+    pub protections: Protections,
 }
 
 impl Config {
-    /// Returns how to open the database.
-    #[must_use]
-    pub fn store(&self) -> StoreConfig {
-        StoreConfig {
-            connections_max: self.database_connections_max,
-            ..StoreConfig::new(self.database_url.expose())
-        }
-    }
-
     /// Returns the configured lease, `None` for a share of the budget.
     #[must_use]
     pub fn lease(&self) -> Option<Micros> {
         self.lease_micros.map(Micros)
-    }
-
-    /// Returns whether a protection is on: always, but for the negative controls of a test build.
-    #[must_use]
-    pub fn protects(&self, protection: &str) -> bool {
-        #[cfg(debug_assertions)]
-        {
-            !self.without.iter().any(|off| off == protection)
-        }
-        #[cfg(not(debug_assertions))]
-        {
-            let _ = protection;
-            true
-        }
     }
 }

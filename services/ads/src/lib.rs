@@ -123,7 +123,7 @@ impl Ads {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let replica = replica_name(config)?;
-        let db = Db::open(&config.store()).await?;
+        let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let following = CancellationToken::new();
         let people = People::follow(peers.profile.clone(), following.clone());
@@ -153,7 +153,7 @@ impl Ads {
                 active.clone(),
                 db.clone(),
                 Arc::clone(&clock),
-                config.protects("frequency-rebuild"),
+                config.protections.hold("frequency-rebuild"),
             )),
         ];
         Ok(Self {
@@ -279,7 +279,7 @@ async fn open_wallet(
         replica: replica.to_owned(),
         ttl_ms: config.lease_seconds * 1_000,
         size: config.lease(),
-        fenced: config.protects("lease-fence"),
+        fenced: config.protections.hold("lease-fence"),
     };
     let wallet = Wallet::new(db.clone(), Arc::clone(clock), terms);
     wallet.close_former().await?;

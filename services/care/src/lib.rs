@@ -98,7 +98,7 @@ impl Care {
         fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
             AbortOnDropHandle::new(tokio::spawn(task))
         }
-        let db = Db::open(&config.store()).await?;
+        let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let stop = CancellationToken::new();
         let people = People::follow(peers.profile.clone(), stop.clone());
@@ -121,8 +121,8 @@ impl Care {
             clock,
             kick: Arc::new(Notify::new()),
             told: Arc::new(Notify::new()),
-            durable: config.protects("durable-outbox"),
-            guarded: config.protects("claim-guard"),
+            durable: config.protections.hold("durable-outbox"),
+            guarded: config.protections.hold("claim-guard"),
         };
         let delivery = Delivery::new(peers.profile);
         let tasks = vec![

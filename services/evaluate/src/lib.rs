@@ -98,7 +98,7 @@ impl Evaluate {
         profile: Channel,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let db = Db::open(&config.store()).await?;
+        let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let mut databases = vec![db.clone()];
         let embedded = matches!(db, Db::Sqlite(_));

@@ -4,21 +4,18 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rapport_rpc::{ServeConfig, parse_duration};
-use rapport_store::StoreConfig;
+use rapport_rpc::{Protections, ServeConfig, parse_duration};
 use rapport_telemetry::TelemetryConfig;
-use rapport_types::Secret;
+
+rapport_rpc::database_args!("PROFILE");
 
 /// The profile service: event log, identity, consent, profiles.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "rapport-profile", version)]
 pub struct Config {
-    /// `postgres://...` or `sqlite://...`. Holds a password, so `Debug` hides it.
-    #[arg(long, env = "PROFILE_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Secret,
-    /// Most connections this process may hold. Pods times this must stay under the server's limit.
-    #[arg(long, env = "PROFILE_DATABASE_CONNECTIONS_MAX", default_value = "16")]
-    pub database_connections_max: NonZeroU32,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// File of the wrapping keys. Losing it is losing every sealed field: keep a copy apart.
     #[arg(long, env = "PROFILE_KEYRING")]
     pub keyring: PathBuf,
@@ -37,35 +34,9 @@ pub struct Config {
     /// Logs, traces, metrics.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
-    /// Protections to leave off, so that a test can show that it fails without them.
-    #[cfg(debug_assertions)]
-    #[arg(long, hide = true, value_delimiter = ',')]
-    pub without: Vec<String>,
-}
-
-impl Config {
-    /// Returns how to open the database.
-    #[must_use]
-    pub fn store(&self) -> StoreConfig {
-        StoreConfig {
-            connections_max: self.database_connections_max,
-            ..StoreConfig::new(self.database_url.expose())
-        }
-    }
-
-    /// Returns whether a protection is on: always, but for the negative controls of a test build.
-    #[must_use]
-    pub fn protects(&self, protection: &str) -> bool {
-        #[cfg(debug_assertions)]
-        {
-            !self.without.iter().any(|off| off == protection)
-        }
-        #[cfg(not(debug_assertions))]
-        {
-            let _ = protection;
-            true
-        }
-    }
+    /// What a test may switch off.
+    #[command(flatten)]
+    pub protections: Protections,
 }
 
 /// Longest age of rows, and longest delay of erasures in segments: with a day of grace, both together

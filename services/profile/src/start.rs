@@ -134,7 +134,7 @@ impl Profile {
         own: Channel,
     ) -> Result<Self, StartError> {
         let keyring = Arc::new(Keyring::open(&config.keyring)?);
-        let db = Db::open(&config.store()).await?;
+        let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let projected = open_projected(config, &db).await?;
         let segments = open_segments(config, &db).await?;
@@ -185,8 +185,8 @@ fn collector(config: &Config, identity: &Identity) -> Collector {
     let options = CommitterOptions {
         writers: config.log_writers.get(),
         protection: Protection {
-            ack_after_commit: config.protects("ack-after-commit"),
-            dedup: config.protects("dedup"),
+            ack_after_commit: config.protections.hold("ack-after-commit"),
+            dedup: config.protections.hold("dedup"),
         },
     };
     Collector {
@@ -195,7 +195,7 @@ fn collector(config: &Config, identity: &Identity) -> Collector {
         committer: Committer::start(&identity.db, &identity.hub, &identity.clock, options),
         keyring: Arc::clone(&identity.keyring),
         clock: Arc::clone(&identity.clock),
-        sealing: config.protects("sealing"),
+        sealing: config.protections.hold("sealing"),
     }
 }
 
@@ -203,7 +203,7 @@ fn collector(config: &Config, identity: &Identity) -> Collector {
 async fn open_segments(config: &Config, db: &Db) -> Result<Option<Segments>, StartError> {
     let newest = store::segment::received_before(db, i64::MAX).await?;
     let first = newest.into_iter().next();
-    let beside = config.store().sqlite_file().map(|file| {
+    let beside = config.database.store().sqlite_file().map(|file| {
         let mut folder = file.into_os_string();
         folder.push("-segments");
         PathBuf::from(folder)
@@ -238,7 +238,7 @@ fn keeper(config: &Config, identity: &Identity, segments: Option<Segments>) -> O
         segment_age: given.segment_age,
         erase_every: given.erase_every,
         retention: given.log_retention,
-        record_first: config.protects("record-first"),
+        record_first: config.protections.hold("record-first"),
     };
     let (db, clock) = (identity.db.clone(), Arc::clone(&identity.clock));
     let erasures = Arc::new(background::Erased(identity.db.clone()));

@@ -1,25 +1,22 @@
 //! What an operator may set about recommend.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rapport_cache::RedisConfig;
 use rapport_rpc::{ServeConfig, parse_duration};
-use rapport_store::StoreConfig;
 use rapport_telemetry::TelemetryConfig;
 use rapport_types::Secret;
+
+rapport_rpc::database_args!("RECOMMEND");
 
 /// The recommend service: catalogue, timelines, models, what to show now.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "rapport-recommend", version)]
 pub struct Config {
-    /// `postgres://...` or `sqlite://...`. Holds a password, so `Debug` hides it.
-    #[arg(long, env = "RECOMMEND_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Secret,
-    /// Most connections this process may hold. Pods times this must stay under the server's limit.
-    #[arg(long, env = "RECOMMEND_DATABASE_CONNECTIONS_MAX", default_value = "16")]
-    pub database_connections_max: NonZeroU32,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// `redis://...` or `redis-cluster://...` for timelines that all replicas read. Absent: in memory
     /// on SQLite (one replica), in the database on Postgres.
     #[arg(long, env = "RECOMMEND_REDIS_URL", hide_env_values = true)]
@@ -56,15 +53,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns how to open the database.
-    #[must_use]
-    pub fn store(&self) -> StoreConfig {
-        StoreConfig {
-            connections_max: self.database_connections_max,
-            ..StoreConfig::new(self.database_url.expose())
-        }
-    }
-
     /// Returns how to reach Redis; an empty URL is none.
     #[must_use]
     pub fn redis(&self) -> Option<RedisConfig> {

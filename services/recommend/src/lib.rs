@@ -106,7 +106,7 @@ impl Recommend {
         peers: Peers,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let db = Db::open(&config.store()).await?;
+        let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let objects = ObjectStore::open(&config.data)?;
         let owner = format!("recommend-{}", uuid::Uuid::new_v4());
