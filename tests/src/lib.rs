@@ -6,5 +6,6 @@ mod process;
 mod scan;
 
 pub use five::{Five, SERVICES};
-pub use process::{Launch, Process, binary, free_port, real_data};
+pub use process::{Launch, Process, binary, real_data};
+pub use rapport_types::testing::free_port;
 pub use scan::{Hit, scan};

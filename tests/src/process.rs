@@ -1,14 +1,12 @@
 //! One process of a story.
 
-use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
-use std::net::TcpListener;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rapport_types::testing::free_port;
 
 /// Longest time for a process to say SERVING: start-up opens databases and applies migrations.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -16,11 +14,6 @@ const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at a process.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Ports for processes under test: the kernel hands out none of them by itself.
-const PORTS: Range<u16> = 20_000..32_000;
-/// Ports that are tried before the machine counts as full.
-const PORT_TRIES_MAX: u32 = 1_000;
 
 /// Returns the path of a binary that was built with the same profile as this test or benchmark.
 ///
@@ -34,27 +27,6 @@ pub fn binary(name: &str) -> PathBuf {
     let mut paths = folders.map(|folder| folder.join(name));
     let built = paths.find(|path| path.exists());
     built.unwrap_or_else(|| panic!("{name} is missing: run `cargo build --workspace --bins`"))
-}
-
-/// Returns a port of this machine that was free a moment ago.
-///
-/// It lies below the range from which the kernel takes ports for clients and for port 0, so that nobody
-/// who does not ask for it by name can take it before the process that it is for.
-///
-/// # Panics
-/// When the machine has none left.
-#[must_use]
-pub fn free_port() -> u16 {
-    let free = (0..PORT_TRIES_MAX).find_map(|_| {
-        // The keys of a fresh `RandomState` are the process's randomness: enough to spread tests.
-        let random =
-            RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(random).unwrap_or(0);
-        TcpListener::bind(("127.0.0.1", port))
-            .is_ok()
-            .then_some(port)
-    });
-    free.expect("a port is free")
 }
 
 /// Returns the path of a real data file beside the repository, `None` where there is none.

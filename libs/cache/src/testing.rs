@@ -4,11 +4,13 @@
 //! Nothing is ever skipped: a server that cannot start is a failure. Tests share servers, so each
 //! takes a namespace of its own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use rapport_types::testing::free_port;
 
 use crate::{Counters, Redis, RedisConfig};
 
@@ -209,15 +211,5 @@ impl Server {
             std::thread::sleep(PROBE_EVERY);
         }
         panic!("the cluster of one node did not form");
-    }
-}
-
-/// Returns a port that is free now, low enough for a cluster's bus at 10,000 above.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..50_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The vocabulary that every crate shares: identifiers, money, probabilities, time and purposes.
 //!
 //! Standard library and serde only. No I/O lives here: the one real clock, [`SystemClock`], is the
-//! single place in the workspace that reads the machine's time.
+//! single place in the workspace that reads the machine's time. `testing` is for tests only.
 
 mod clock;
 mod currency;
@@ -10,6 +10,8 @@ mod money;
 mod probability;
 mod purpose;
 mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use clock::{Clock, ManualClock, SystemClock, UnixMillis};
 pub use currency::Currency;

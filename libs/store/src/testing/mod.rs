@@ -6,9 +6,8 @@
 
 mod server;
 
-pub use server::free_port;
-
 use rapport_types::Secret;
+pub use rapport_types::testing::free_port;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 

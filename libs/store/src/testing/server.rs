@@ -1,15 +1,13 @@
 //! Starts a private Postgres for one test process and takes it down with that process.
 
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::{BuildHasher as _, Hasher as _};
-use std::net::TcpListener;
-use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+
+use rapport_types::testing::free_port;
 
 /// `nobody`: Postgres refuses to run as root.
 const NOBODY: u32 = 65_534;
@@ -18,11 +16,6 @@ const STARTS_MAX: u32 = 3;
 /// Made for speed: this data need not survive anything.
 const SETTINGS: &str = "-c listen_addresses=127.0.0.1 -c fsync=off -c synchronous_commit=off \
     -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB";
-
-/// Ports for processes under test: the kernel hands out none of them by itself.
-const PORTS: Range<u16> = 20_000..32_000;
-/// Ports that are tried before the machine counts as full.
-const PORT_TRIES_MAX: u32 = 1_000;
 
 /// Returns the URL of the test server's administrative database.
 pub(super) fn postgres_url() -> String {
@@ -35,27 +28,6 @@ pub(super) fn postgres_url() -> String {
         Ok(url) => url,
         Err(_) => SERVER.get_or_init(Server::start).url.clone(),
     }
-}
-
-/// Returns a port of this machine that was free a moment ago.
-///
-/// It lies below the range from which the kernel takes ports for clients and for port 0, so that nobody
-/// who does not ask for it by name can take it before the process that it is for.
-///
-/// # Panics
-/// When the machine has none left.
-#[must_use]
-pub fn free_port() -> u16 {
-    let free = (0..PORT_TRIES_MAX).find_map(|_| {
-        // The keys of a fresh `RandomState` are the process's randomness: enough to spread tests.
-        let random =
-            RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(random).unwrap_or(0);
-        TcpListener::bind(("127.0.0.1", port))
-            .is_ok()
-            .then_some(port)
-    });
-    free.expect("a port is free")
 }
 
 struct Server {
