@@ -19,8 +19,9 @@ use rapport_api::evaluate::v1::experiment_service_server::ExperimentServiceServe
 use rapport_api::evaluate::v1::report_service_server::ReportServiceServer;
 use rapport_flow::{
     Channel, People, Progress, Projection, ProjectionRunner, RunError, RunnerConfig, Running,
-    SqlStates,
+    Snapshots, SqlStates,
 };
+use rapport_store::objects::{ObjectError, ObjectStore};
 use rapport_store::{Db, StoreError};
 use rapport_types::Clock;
 use tokio::task::JoinHandle;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The folder of the projections' file.
     #[error("evaluate's folder cannot be used: {0}; check EVALUATE_DATA")]
     Folder(#[from] std::io::Error),
+    /// The snapshots in that folder.
+    #[error("evaluate's folder cannot be used: {0}; check EVALUATE_DATA")]
+    Objects(#[from] ObjectError),
     /// A projection.
     #[error("evaluate cannot follow the log: {0}")]
     Projection(#[from] RunError),
@@ -74,8 +78,9 @@ struct Follow<'a> {
     people: &'a People,
     clock: &'a Arc<dyn Clock>,
     db: &'a Db,
-    /// Whether states stay in memory, saved to `db`.
-    embedded: bool,
+    /// Whether states stay in memory, saved to `db`: then where their snapshots are, from which they
+    /// start when that file is lost.
+    embedded: Option<Snapshots>,
     stop: &'a CancellationToken,
 }
 
@@ -101,16 +106,16 @@ impl Evaluate {
         let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
         let mut databases = vec![db.clone()];
-        let embedded = matches!(db, Db::Sqlite(_));
-        let states = match embedded {
-            true => {
+        let (states, embedded) = match db {
+            Db::Sqlite(_) => {
                 std::fs::create_dir_all(&config.data)?;
                 let file = Db::open(&config.projections()).await?;
                 file.migrate(&POSTGRES, &SQLITE).await?;
                 databases.push(file.clone());
-                file
+                let snapshots = Snapshots::new(ObjectStore::open(&config.data)?, "evaluate");
+                (file, Some(snapshots))
             }
-            false => db.clone(),
+            Db::Postgres(_) => (db.clone(), None),
         };
         let (stop, broken) = (CancellationToken::new(), CancellationToken::new());
         let people = People::follow(profile.clone(), stop.clone());
@@ -221,9 +226,10 @@ impl Follow<'_> {
         let owner = format!("evaluate/{}", uuid::Uuid::now_v7());
         let (db, log) = (self.db.clone(), self.profile.clone());
         let clock = Arc::clone(self.clock);
-        let runner = if self.embedded {
+        let runner = if let Some(snapshots) = &self.embedded {
             let config = RunnerConfig::in_memory(owner, clock);
-            ProjectionRunner::in_memory(projection, db, log, config)
+            let runner = ProjectionRunner::in_memory(projection, db, log, config);
+            runner.with_snapshots(snapshots.clone())
         } else {
             let config = RunnerConfig::stored(owner, clock);
             let states = Arc::new(SqlStates::new::<P>(db.clone()));

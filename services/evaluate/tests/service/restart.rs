@@ -45,3 +45,24 @@ async fn counts_go_on_where_they_were_on_sqlite() {
 async fn counts_go_on_where_they_were_on_postgres() {
     counts_go_on_where_they_were(Engine::Postgres).await;
 }
+
+/// The log forgets what every reader has in a snapshot: without them nothing could be counted again.
+#[tokio::test]
+async fn a_lost_file_of_states_is_made_up_from_snapshots() {
+    let mut world = Ground::new(Engine::Sqlite).await.start().await;
+    for n in 0..6 {
+        world.consent(&[subject(n)], Granted);
+        world.event(Some(subject(n)), purchase(NOW, &format!("o{n}"), 100));
+    }
+    let before = series(&mut world).await;
+    assert_eq!((before.days[0].orders, before.days[0].active), (6, 6));
+    let ground = world.stop().await;
+    let held = ground.log.readers();
+    assert_eq!(held.len(), 2, "{held:?}");
+    ground.lose_states();
+    ground.log.expire_all();
+    let mut world = ground.start().await;
+    assert_eq!(series(&mut world).await, before);
+    assert!(!world.evaluate.is_broken());
+    world.stop().await;
+}

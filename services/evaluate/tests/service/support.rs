@@ -1,6 +1,7 @@
 //! A running evaluate with its clients, and the events of a small shop.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,8 +67,17 @@ impl Ground {
         }
     }
 
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("evaluate")
+    }
+
+    /// Deletes the file in which the projections' states are saved.
+    pub(crate) fn lose_states(&self) {
+        std::fs::remove_file(self.data().join("projections.db")).unwrap();
+    }
+
     pub(crate) async fn start(self) -> World {
-        let data = self.folder.path().join("evaluate");
+        let data = self.data();
         let config = Config::parse_from([
             "rapport-evaluate",
             "--database-url",
