@@ -27,7 +27,8 @@
 //!
 //! Inside a handler: [`Caller::of`] says who calls, [`expires`] how long there is, and client channels
 //! take the remaining time and the trace by themselves; work that a handler spawns keeps both through
-//! [`within`]. Failures are built by [`status`], whose reasons stand in `docs/errors.md`.
+//! [`within`]. [`Fields`] names every bad field of a request at once, [`write`] does what may be repeated
+//! once, failures are built by [`status`] and [`store`], whose reasons stand in `docs/errors.md`.
 
 mod args;
 mod call;
