@@ -57,6 +57,16 @@ impl Incidence {
         self.item_groups(item).len() as u32
     }
 
+    /// All groups as starts and members, for products with a panel.
+    pub(crate) fn by_group(&self) -> (&[usize], &[u32]) {
+        (&self.group_starts, &self.group_items)
+    }
+
+    /// All items as starts and the groups that hold them.
+    pub(crate) fn by_item(&self) -> (&[usize], &[u32]) {
+        (&self.item_starts, &self.item_groups)
+    }
+
     /// The items of a group, ascending.
     pub(crate) fn group(&self, group: usize) -> &[u32] {
         &self.group_items[self.group_starts[group]..self.group_starts[group + 1]]
