@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 STEP := scripts/step
 
-.PHONY: help demo test lint proto bench doc deny tools ci golden helm-render
+.PHONY: help demo test lint proto bench bench-attribution doc deny tools ci golden helm-render
 
 help: ## Lists the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,16 @@ bench: ## Runs the benchmarks, or those of BENCH="NAME …"; RESULTS.md in bench
 	cargo build --release --locked --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/release/rapport-bench" $(BENCH)
 
+# Real files to measure on: a folder `data` here, or the one next door that the issues name.
+DATA ?= $(firstword $(wildcard data ../shared/data) data)
+TARGET = $${CARGO_TARGET_DIR:-target}
+
+bench-attribution: ## Attribution beside ChannelAttribution on PATHS=FILE: same answer, how much faster.
+	@$(STEP) "rivals" scripts/venv rivals
+	cargo build --release --locked -p rapport-lab
+	.tools/rivals/bin/python bench/rivals/attribution.py "$(TARGET)/release/rapport-lab" \
+	  "$(or $(PATHS),$(DATA)/evaluate/journeys.csv.gz)"
+
 doc: ## Builds the documentation of every crate; a broken link is an error.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
@@ -48,7 +58,8 @@ ci: ## What CI runs: lint, then every test. Stops at the first failure.
 	@$(STEP) "lint" $(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test
 
-golden: helm-render ## Rewrites the golden files (snapshots, k8s/). Read the diff before committing.
+golden: helm-render ## Rewrites the golden files (references, snapshots, k8s/). Read the diff before committing.
+	@$(STEP) "references" scripts/golden
 	INSTA_UPDATE=always scripts/test
 
 helm-render: tools ## Renders helm/rapport into k8s/.

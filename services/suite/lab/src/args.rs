@@ -14,6 +14,8 @@ pub const K_MAX: u64 = 1_000;
 pub const THREADS_MAX: usize = 1_024;
 /// Largest `--null-runs`.
 pub const NULL_RUNS_MAX: u64 = 100_000;
+/// Largest `--order`.
+pub const ORDER_MAX: u64 = evaluate_domain::attribution::ORDER_MAX as u64;
 /// Most names in one `--algorithm`.
 pub const ALGORITHMS_MAX: usize = 32;
 
@@ -34,6 +36,8 @@ pub enum Task {
     Classify(ClassifyArgs),
     /// Compares the arms of an experiment: effects, intervals, health, verdict.
     Experiment(ExperimentArgs),
+    /// Credits channels with the conversions of journeys: seven models, removal effects, synergy.
+    Attribution(AttributionArgs),
     /// Measures one algorithm for a parent process, which speaks JSON to it.
     #[command(hide = true)]
     Child,
@@ -140,6 +144,20 @@ pub struct ExperimentArgs {
     /// Units between two looks at each of them.
     #[arg(long, value_name = "N", requires = "null_runs", default_value = "100")]
     pub look_every: NonZeroUsize,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab attribution`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct AttributionArgs {
+    /// The file: `path,conversions[,value][,null]`, the steps of a path joined by ` > `.
+    #[arg(long)]
+    pub paths: PathBuf,
+    /// Steps that the Markov chain remembers.
+    #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=ORDER_MAX))]
+    pub order: u64,
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,

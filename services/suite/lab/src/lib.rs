@@ -5,6 +5,7 @@
 //! network, no clock but that of the processor; the only files written are those of `--save`.
 
 mod args;
+mod attribution;
 mod classify;
 mod conduct;
 mod cost;
@@ -18,8 +19,8 @@ mod row;
 mod values;
 
 pub use args::{
-    ALGORITHMS_MAX, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs, NULL_RUNS_MAX,
-    RecommendArgs, THREADS_MAX, Task,
+    ALGORITHMS_MAX, AttributionArgs, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs,
+    NULL_RUNS_MAX, ORDER_MAX, RecommendArgs, THREADS_MAX, Task,
 };
 pub use conduct::run;
 pub use error::LabError;

@@ -207,7 +207,8 @@ impl Table {
         LabError::input(format!("{}: {why}", self.origin.file))
     }
 
-    fn line(&self) -> u64 {
+    /// Returns the line of the current record.
+    pub(crate) fn line(&self) -> u64 {
         self.record
             .position()
             .map_or(self.rows as u64 + 1, csv::Position::line)
