@@ -1,11 +1,31 @@
 //! How many agents a queue needs: Erlang B (callers turned away), C (callers wait) and A (callers
-//! wait and give up). Closed forms only; nothing is simulated and nothing is rounded.
+//! wait and give up). Closed forms here, nothing rounded; `replay.rs` plays queues call by call,
+//! `simulation.rs` checks the forms by it, `patience.rs` estimates patience from real calls.
 //!
 //! Sources: the recursion of Erlang B is textbook; Erlang C follows from it. Erlang A is Mandelbaum
 //! and Zeltyn, "Service engineering in action: the Palm/Erlang-A queue" (2007), section 4.
 
+mod patience;
+mod replay;
+mod simulation;
+mod staffing;
+
+pub use patience::{PATIENCE_STEPS_MAX, Patience, Wait};
+pub use replay::{
+    CALLS_MAX, CLASSES_MAX, Call, CallClass, Fate, Outcome, Policy, Queue, REPLAY_AGENTS_MAX,
+    ReplayError, replay,
+};
+pub use simulation::{
+    ARRIVALS_SIMULATED_MAX, Measured, REPLICATIONS, Simulated, Simulation, summarise,
+};
+pub use staffing::{square_root_staffing, staffing_impatient};
+
 /// Most agents that staffing looks at: far above any shop, so that a search always ends.
 pub const AGENTS_STAFFED_MAX: u32 = 100_000;
+
+/// Most arrivals while one case loses patience, and most erlangs, that Erlang A is computed for: its
+/// series has about so many terms.
+const SERIES_TERMS_MAX: f64 = 1e8;
 
 /// Arrivals and work of one queue. Both above 0 and finite, or every answer is `None`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,8 +121,8 @@ fn waiting(agents: u32, traffic: Traffic, target_seconds: f64, blocked: f64) -> 
 /// Computes Erlang A (M/M/c+M): a waiting case gives up after an exponential time of this mean.
 ///
 /// `service_level` is the share of all cases that are answered, and within the target. Returns `None`
-/// when the traffic or the patience is not sound or there is no agent; an overloaded queue is fine,
-/// because giving up keeps it finite. Cost: `O(agents + erlangs of waiting)`.
+/// when the traffic or the patience is not sound, there is no agent, or more than 10⁸ arrive while one
+/// loses patience; an overloaded queue is fine, because giving up keeps it finite. Cost: `O(agents + erlangs of waiting)`.
 #[must_use]
 pub fn erlang_a(
     agents: u32,
@@ -123,6 +143,9 @@ pub fn erlang_a(
         serving_rate * patience_seconds,
         traffic.arrivals_per_second * patience_seconds,
     );
+    if arrived > SERIES_TERMS_MAX {
+        return None;
+    }
     let blocked = erlang_b(agents, traffic.erlangs());
     let tail = ln_gamma_series(served, arrived);
     let rarely = libm::exp(-tail);

@@ -1,6 +1,6 @@
 //! The command line of `rapport lab`. Doc comments are the help text.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
@@ -38,6 +38,8 @@ pub enum Task {
     Experiment(ExperimentArgs),
     /// Credits channels with the conversions of journeys: seven models, removal effects, synergy.
     Attribution(AttributionArgs),
+    /// Says what a queue does and needs, by theory, by simulation, or by playing real calls again.
+    Queue(QueueArgs),
     /// Measures one algorithm for a parent process, which speaks JSON to it.
     #[command(hide = true)]
     Child,
@@ -158,6 +160,44 @@ pub struct AttributionArgs {
     /// Steps that the Markov chain remembers.
     #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=ORDER_MAX))]
     pub order: u64,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab queue`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct QueueArgs {
+    /// Cases that arrive in an hour.
+    #[arg(long, required_unless_present = "calls", conflicts_with = "calls")]
+    pub per_hour: Option<f64>,
+    /// Mean time that one case keeps one agent.
+    #[arg(long, required_unless_present = "calls", conflicts_with = "calls")]
+    pub handle_seconds: Option<f64>,
+    /// Agents on duty, always.
+    #[arg(long)]
+    pub agents: NonZeroU32,
+    /// Within how long an answer counts for the service level.
+    #[arg(long)]
+    pub target_seconds: f64,
+    /// Mean time after which a waiting case gives up; by default nobody does.
+    #[arg(long, conflicts_with = "calls")]
+    pub patience_seconds: Option<f64>,
+    /// Also simulate the queue, call by call.
+    #[arg(long, conflicts_with = "calls")]
+    pub simulate: bool,
+    /// Plays these calls instead:
+    /// `arrival,service_seconds,priority,type,wait_seconds,outcome,patience_seconds`.
+    #[arg(long)]
+    pub calls: Option<PathBuf>,
+    /// Which policies to play: another name for `--algorithm`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "calls",
+        conflicts_with = "algorithm"
+    )]
+    pub policy: Vec<String>,
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -12,6 +12,7 @@ mod cost;
 mod error;
 mod experiment;
 mod print;
+mod queue;
 mod reader;
 mod recommend;
 mod resample;
@@ -20,7 +21,7 @@ mod values;
 
 pub use args::{
     ALGORITHMS_MAX, AttributionArgs, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs,
-    NULL_RUNS_MAX, ORDER_MAX, RecommendArgs, THREADS_MAX, Task,
+    NULL_RUNS_MAX, ORDER_MAX, QueueArgs, RecommendArgs, THREADS_MAX, Task,
 };
 pub use conduct::run;
 pub use error::LabError;
