@@ -14,7 +14,7 @@ use crate::args::{CommonArgs, LabArgs, Task};
 use crate::error::LabError;
 use crate::print::print;
 use crate::row::Row;
-use crate::{attribution, classify, experiment, queue, recommend};
+use crate::{classify, experiment, next_item, recommend};
 
 /// What a child is asked to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,10 +85,9 @@ pub fn run(args: LabArgs) -> Result<(), LabError> {
     let task = args.task;
     let (plan, common) = match &task {
         Task::Recommend(args) => (recommend::plan(args)?, &args.common),
+        Task::NextItem(args) => (next_item::plan(args)?, &args.common),
         Task::Classify(args) => (classify::plan(args)?, &args.common),
         Task::Experiment(args) => (experiment::plan(args)?, &args.common),
-        Task::Attribution(args) => (attribution::plan(args)?, &args.common),
-        Task::Queue(args) => (queue::plan(args)?, &args.common),
         Task::Child => return answer_parent(),
     };
     common.validate()?;
@@ -249,10 +248,9 @@ fn answer_parent() -> Result<(), LabError> {
 fn measure(job: &Job) -> Result<Answer, LabError> {
     let common = match &job.task {
         Task::Recommend(args) => &args.common,
+        Task::NextItem(args) => &args.common,
         Task::Classify(args) => &args.common,
         Task::Experiment(args) => &args.common,
-        Task::Attribution(args) => &args.common,
-        Task::Queue(args) => &args.common,
         Task::Child => return Err(LabError::failed("a child has no children")),
     };
     let threads = common.threads.map_or(0, std::num::NonZeroUsize::get);
@@ -260,10 +258,9 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
     let pool = pool.map_err(|error| LabError::failed(error.to_string()))?;
     pool.install(|| match &job.task {
         Task::Recommend(args) => recommend::measure(args, job),
+        Task::NextItem(args) => next_item::measure(args, job),
         Task::Classify(args) => classify::measure(args, job),
         Task::Experiment(args) => experiment::measure(args, job),
-        Task::Attribution(args) => attribution::measure(args, job),
-        Task::Queue(args) => queue::measure(args, job),
         Task::Child => Ok(Answer::default()),
     })
 }
