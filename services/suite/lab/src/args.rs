@@ -1,6 +1,6 @@
 //! The command line of `rapport lab`. Doc comments are the help text.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
@@ -14,6 +14,8 @@ pub const K_MAX: u64 = 1_000;
 pub const THREADS_MAX: usize = 1_024;
 /// Largest `--null-runs`.
 pub const NULL_RUNS_MAX: u64 = 100_000;
+/// Largest `--order`.
+pub const ORDER_MAX: u64 = evaluate_domain::attribution::ORDER_MAX as u64;
 /// Most names in one `--algorithm`.
 pub const ALGORITHMS_MAX: usize = 32;
 
@@ -36,6 +38,10 @@ pub enum Task {
     Classify(ClassifyArgs),
     /// Compares the arms of an experiment: effects, intervals, health, verdict.
     Experiment(ExperimentArgs),
+    /// Credits channels with the conversions of journeys: seven models, removal effects, synergy.
+    Attribution(AttributionArgs),
+    /// Says what a queue does and needs, by theory, by simulation, or by playing real calls again.
+    Queue(QueueArgs),
     /// Measures one algorithm for a parent process, which speaks JSON to it.
     #[command(hide = true)]
     Child,
@@ -159,6 +165,58 @@ pub struct ExperimentArgs {
     /// Units between two looks at each of them.
     #[arg(long, value_name = "N", requires = "null_runs", default_value = "100")]
     pub look_every: NonZeroUsize,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab attribution`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct AttributionArgs {
+    /// The file: `path,conversions[,value][,null]`, the steps of a path joined by ` > `.
+    #[arg(long)]
+    pub paths: PathBuf,
+    /// Steps that the Markov chain remembers.
+    #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=ORDER_MAX))]
+    pub order: u64,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab queue`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct QueueArgs {
+    /// Cases that arrive in an hour.
+    #[arg(long, required_unless_present = "calls", conflicts_with = "calls")]
+    pub per_hour: Option<f64>,
+    /// Mean time that one case keeps one agent.
+    #[arg(long, required_unless_present = "calls", conflicts_with = "calls")]
+    pub handle_seconds: Option<f64>,
+    /// Agents on duty, always.
+    #[arg(long)]
+    pub agents: NonZeroU32,
+    /// Within how long an answer counts for the service level.
+    #[arg(long)]
+    pub target_seconds: f64,
+    /// Mean time after which a waiting case gives up; by default nobody does.
+    #[arg(long, conflicts_with = "calls")]
+    pub patience_seconds: Option<f64>,
+    /// Also simulate the queue, call by call.
+    #[arg(long, conflicts_with = "calls")]
+    pub simulate: bool,
+    /// Plays these calls instead:
+    /// `arrival,service_seconds,priority,type,wait_seconds,outcome,patience_seconds`.
+    #[arg(long)]
+    pub calls: Option<PathBuf>,
+    /// Which policies to play: another name for `--algorithm`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "calls",
+        conflicts_with = "algorithm"
+    )]
+    pub policy: Vec<String>,
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,

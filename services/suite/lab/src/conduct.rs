@@ -14,7 +14,7 @@ use crate::args::{CommonArgs, LabArgs, Task};
 use crate::error::LabError;
 use crate::print::print;
 use crate::row::Row;
-use crate::{classify, experiment, next_item, recommend};
+use crate::{attribution, classify, experiment, next_item, queue, recommend};
 
 /// What a child is asked to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub fn run(args: LabArgs) -> Result<(), LabError> {
         Task::NextItem(args) => (next_item::plan(args)?, &args.common),
         Task::Classify(args) => (classify::plan(args)?, &args.common),
         Task::Experiment(args) => (experiment::plan(args)?, &args.common),
+        Task::Attribution(args) => (attribution::plan(args)?, &args.common),
+        Task::Queue(args) => (queue::plan(args)?, &args.common),
         Task::Child => return answer_parent(),
     };
     common.validate()?;
@@ -251,6 +253,8 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
         Task::NextItem(args) => &args.common,
         Task::Classify(args) => &args.common,
         Task::Experiment(args) => &args.common,
+        Task::Attribution(args) => &args.common,
+        Task::Queue(args) => &args.common,
         Task::Child => return Err(LabError::failed("a child has no children")),
     };
     let threads = common.threads.map_or(0, std::num::NonZeroUsize::get);
@@ -261,6 +265,8 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
         Task::NextItem(args) => next_item::measure(args, job),
         Task::Classify(args) => classify::measure(args, job),
         Task::Experiment(args) => experiment::measure(args, job),
+        Task::Attribution(args) => attribution::measure(args, job),
+        Task::Queue(args) => queue::measure(args, job),
         Task::Child => Ok(Answer::default()),
     })
 }

@@ -5,6 +5,7 @@
 //! network, no clock but that of the processor; the only files written are those of `--save`.
 
 mod args;
+mod attribution;
 mod classify;
 mod conduct;
 mod cost;
@@ -12,6 +13,7 @@ mod error;
 mod experiment;
 mod next_item;
 mod print;
+mod queue;
 mod reader;
 mod recommend;
 mod resample;
@@ -19,8 +21,8 @@ mod row;
 mod values;
 
 pub use args::{
-    ALGORITHMS_MAX, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs, NULL_RUNS_MAX,
-    NextItemArgs, RecommendArgs, THREADS_MAX, Task,
+    ALGORITHMS_MAX, AttributionArgs, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs,
+    NULL_RUNS_MAX, NextItemArgs, ORDER_MAX, QueueArgs, RecommendArgs, THREADS_MAX, Task,
 };
 pub use conduct::run;
 pub use error::LabError;
