@@ -3,10 +3,16 @@
 //! No I/O, no clock, no async: the service hands in state and time and stores what comes back.
 
 mod baskets;
+mod bounds;
 mod catalogue;
 mod codec;
+mod content;
+mod distil;
 mod draw;
+mod ease;
 mod filter;
+mod graph_filter;
+mod ials;
 mod incidence;
 mod item;
 mod item_item;
@@ -15,14 +21,27 @@ mod model_file;
 mod popularity;
 mod rank;
 mod reason;
+mod rerank;
 mod session;
+mod slim;
+mod social;
 mod timeline;
 mod user_knn;
 
 pub use baskets::{BASKET_ITEMS_MAX, BasketModel, BasketOptions, PARTNERS_MAX, Partner};
 pub use catalogue::{CATEGORIES_MAX, Catalogue, CategoryIdx};
 pub use codec::DecodeError;
+pub use content::{CONTENT_SPREAD_MAX, CONTENT_WORDS_MAX, train_content};
+pub use distil::lane;
+pub use ease::{EASE_ITEMS_MAX, EaseModel};
 pub use filter::{CompiledFilter, FILTER_CATEGORIES_MAX, FILTER_EXCLUDED_MAX, Filter, Unlisted};
+pub use graph_filter::{
+    BLOCK_HISTORIES, FACTORS_MAX, GraphFilter, GraphFilterOptions, GraphFilterScratch,
+    GraphSpectrum,
+};
+pub use ials::{
+    IALS_EPOCHS_MAX, IALS_FACTORS_MAX, IalsModel, IalsOptions, IalsScratch, SolveScratch,
+};
 pub use item::{
     Availability, BRAND_CHARS_MAX, CATEGORY_CHARS_MAX, CATEGORY_DEPTH_MAX, Item, ItemFields,
     PRICE_MAX, TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX, Violation, parse_category_path,
@@ -39,6 +58,7 @@ pub use rank::{
     SOURCES_MAX, Scratch, SeenPolicy, rank,
 };
 pub use reason::{Language, Reason};
+pub use rerank::{POOL_MAX, Rerank, rerank};
 pub use session::{
     ATTENTION_ITEMS_MAX, ATTENTION_WIDTH_MAX, AttentionModel, AttentionOptions, BLEND_PARTS_MAX,
     BlendModel, BlendOptions, CLICKS_MAX, EPOCHS_MAX, MarkovModel, MarkovOptions,
@@ -47,6 +67,8 @@ pub use session::{
     SessionScores, SessionScratch, SessionWhy, Sessions, StanModel, StanOptions, VmisModel,
     VmisOptions, WINDOW_MAX,
 };
+pub use slim::{SLIM_SUPPORT_MAX, SlimOptions, train_slim};
+pub use social::{FRIENDS_MAX, SocialModel, SocialOptions};
 pub use timeline::{
     BROWSED_MAX, DEEDS_MAX, HistoryItem, Interaction, Kind, STRENGTH_MAX, Timeline,
     WEIGHT_MAX_MILLI, WEIGHT_ONE_MILLI, order_key,
