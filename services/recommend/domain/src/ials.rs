@@ -150,15 +150,15 @@ impl IalsModel {
                 &mut people.vectors,
                 &options,
             );
-            let loss = things.solve_all(&incidence.by_group(), &mut people.vectors);
+            things.solve_all(&incidence.by_group(), &mut people.vectors);
             turn(
                 &mut people.vectors,
                 &mut people.spectrum,
                 &mut things.vectors,
                 &options,
             );
-            people.solve_all(&incidence.by_item(), &mut things.vectors);
-            epochs_loss.push(loss);
+            let loss = people.solve_all(&incidence.by_item(), &mut things.vectors);
+            epochs_loss.push(loss + things.penalty(&incidence.by_group(), &people.vectors));
         }
         turn(
             &mut things.vectors,
@@ -178,7 +178,7 @@ impl IalsModel {
         self.solver.len()
     }
 
-    /// Returns the squared error over the pairs had after people were solved, one number per epoch.
+    /// Returns the loss at the end of every epoch; it never rises but by rounding.
     #[must_use]
     pub fn epochs_loss(&self) -> &[f64] {
         &self.epochs_loss

@@ -16,6 +16,8 @@ pub const THREADS_MAX: usize = 1_024;
 pub const NULL_RUNS_MAX: u64 = 100_000;
 /// Largest `--order`.
 pub const ORDER_MAX: u64 = evaluate_domain::attribution::ORDER_MAX as u64;
+/// Most values of `--strengths`.
+pub const STRENGTHS_MAX: usize = 21;
 /// Most names in one `--algorithm`.
 pub const ALGORITHMS_MAX: usize = 32;
 
@@ -88,6 +90,20 @@ pub struct RecommendArgs {
     /// Length of the lists.
     #[arg(long, default_value_t = 20, value_parser = RangedU64ValueParser::<u64>::new().range(1..=K_MAX))]
     pub k: u64,
+    /// What is written about items: `item,text…`; enables `content`.
+    #[arg(long)]
+    pub items: Option<PathBuf>,
+    /// Who is whose friend: `user,friend`; friends' histories join every model at the share that
+    /// validation chooses, and each row says what that gained.
+    #[arg(long)]
+    pub social: Option<PathBuf>,
+    /// Makes lists more various, by maximal marginal relevance or a determinantal point process: one row
+    /// per way and strength.
+    #[arg(long, value_enum, value_delimiter = ',', requires = "strengths")]
+    pub rerank: Vec<RerankKind>,
+    /// From 0, the order of scores, to 1, variety alone.
+    #[arg(long, value_delimiter = ',', requires = "rerank")]
+    pub strengths: Vec<f32>,
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -108,6 +124,16 @@ pub struct NextItemArgs {
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// How `lab recommend` makes lists more various.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RerankKind {
+    /// Maximal marginal relevance.
+    Mmr,
+    /// A determinantal point process.
+    Dpp,
 }
 
 /// Flags of `lab classify`.

@@ -22,7 +22,8 @@ mod values;
 
 pub use args::{
     ALGORITHMS_MAX, AttributionArgs, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs,
-    NULL_RUNS_MAX, NextItemArgs, ORDER_MAX, QueueArgs, RecommendArgs, THREADS_MAX, Task,
+    NULL_RUNS_MAX, NextItemArgs, ORDER_MAX, QueueArgs, RecommendArgs, RerankKind, STRENGTHS_MAX,
+    THREADS_MAX, Task,
 };
 pub use conduct::run;
 pub use error::LabError;

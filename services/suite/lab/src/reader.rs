@@ -161,6 +161,11 @@ impl Table {
         }
     }
 
+    /// Returns how many columns the header names.
+    pub(crate) fn columns(&self) -> usize {
+        self.origin.header.len()
+    }
+
     /// Returns how many records were read.
     pub(crate) fn rows(&self) -> usize {
         self.rows

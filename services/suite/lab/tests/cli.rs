@@ -138,12 +138,20 @@ fn recommend_keeps_the_contract() {
     let found = rows(&output);
     check(
         &found,
-        &["popularity", "user-knn", "item-knn", "auto"],
+        &[
+            "popularity",
+            "user-knn",
+            "item-knn",
+            "ease",
+            "ials",
+            "gf-cf",
+            "auto",
+        ],
         "auto",
         &keys,
         &metrics,
     );
-    assert!(found[3]["select_cpu_seconds"].is_number() && found[3]["explain"]["model"].is_string());
+    assert!(found[6]["select_cpu_seconds"].is_number() && found[6]["explain"]["model"].is_string());
     assert!(
         text(&output.stderr)
             .contains("warning: 1 of 21 test pairs stand in the training file too (kept")
@@ -394,7 +402,7 @@ fn bad_input_exits_with_two_and_names_the_place() {
     refuses(
         folder,
         &recommend("pairs.csv", &["--algorithm", "magic"]),
-        "--algorithm magic: unknown here; there are popularity, user-knn, item-knn, auto, and `all`",
+        "--algorithm magic: unknown here; there are popularity, user-knn, item-knn, ease, slim, ials, gf-cf, bspm, auto, and `all`",
     );
     refuses(
         folder,

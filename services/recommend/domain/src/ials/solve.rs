@@ -55,7 +55,7 @@ impl Solver {
     }
 
     /// Solves every vector of the other side, whose pairs are listed; those of many pairs start from
-    /// what `unknown` holds. Returns the squared error over all pairs.
+    /// what `unknown` holds. Returns the loss but for the known side's own lengths.
     pub(super) fn solve_all(
         &self,
         (starts, members): &(&[usize], &[u32]),
@@ -71,7 +71,7 @@ impl Solver {
                     let own = chunk * CHUNK + at;
                     let known = &members[starts[own]..starts[own + 1]];
                     self.solve(known, vector, scratch);
-                    error += self.error(known, vector);
+                    error += self.error(known, vector) + weighted_square(vector, &scratch.ridge);
                 }
                 error
             })
@@ -202,11 +202,25 @@ impl Solver {
         products.map(|((a, b), ridge)| a * b / ridge).sum()
     }
 
-    /// Spectrum plus regularisation of a vector with `count` pairs.
-    fn put_ridge(&self, count: usize, ridge: &mut Vec<f32>) {
+    /// The weighted squared lengths of the other side's vectors, whose pairs are listed.
+    pub(super) fn penalty(&self, (starts, _): &(&[usize], &[u32]), others: &[f32]) -> f64 {
+        let counts = starts.windows(2).map(|bounds| bounds[1] - bounds[0]);
+        let vectors = others.chunks_exact(self.width).zip(counts);
+        vectors
+            .map(|(vector, count)| f64::from(dot(vector, vector) * self.weight_of_length(count)))
+            .sum()
+    }
+
+    /// Regularisation of a vector with `count` pairs.
+    fn weight_of_length(&self, count: usize) -> f32 {
         let others = self.options.unobserved_weight * self.len() as f32;
         let frequency = (count as f32 + others).powf(self.options.frequency_exponent);
-        let length = self.options.regularisation * frequency;
+        self.options.regularisation * frequency
+    }
+
+    /// Spectrum plus regularisation of a vector with `count` pairs.
+    fn put_ridge(&self, count: usize, ridge: &mut Vec<f32>) {
+        let length = self.weight_of_length(count);
         ridge.clear();
         ridge.extend(self.spectrum.iter().map(|it| it + length));
     }
@@ -215,6 +229,14 @@ impl Solver {
         let error = |at: &u32| f64::from(1.0 - dot(self.vector(*at as usize), vector)).powi(2);
         known.iter().map(error).sum()
     }
+}
+
+/// The sum of squares, each times its weight.
+fn weighted_square(vector: &[f32], weights: &[f32]) -> f64 {
+    let squares = vector.iter().zip(weights);
+    squares
+        .map(|(value, weight)| f64::from(value * value * weight))
+        .sum()
 }
 
 /// The product of two vectors, in sixteen sums that a processor can keep apart.

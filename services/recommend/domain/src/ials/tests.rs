@@ -97,7 +97,28 @@ fn two_tastes_are_told_apart_and_explained() {
     assert!((sum - found[4]).abs() < 1e-4 && why.len() == 3);
     assert!(model.contributions(&history, ItemIdx(99)).is_empty());
     let loss = model.epochs_loss();
-    assert!(loss.len() == 12 && loss[11] < 0.5 * loss[0], "{loss:?}");
+    assert!(loss.len() == 12 && loss.windows(2).all(|pair| pair[1] <= 1.0001 * pair[0]));
+}
+
+/// One person with one item, one dimension that matters: by symmetry w h = x with (1 + a) x + l = 1,
+/// and the loss is (1 - x)² + a x² + 2 l x.
+#[test]
+fn the_loss_settles_where_it_was_worked_out_to() {
+    let options = IalsOptions {
+        frequency_exponent: 0.0,
+        epochs: 100,
+        ..SMALL
+    };
+    let model = train(&[vec![0]], &options);
+    let (a, l) = (0.1f64, 0.05);
+    let x = (1.0 - l) / (1.0 + a);
+    let expected = (1.0 - x).powi(2) + a * x * x + 2.0 * l * x;
+    let found = model.epochs_loss()[99];
+    assert!(
+        (found - expected).abs() < 1e-3,
+        "{found} instead of {expected}"
+    );
+    assert!((f64::from(scores(&model, &[0])[0]) - x).abs() < 1e-2);
 }
 
 #[test]

@@ -1,32 +1,38 @@
 //! Choosing by validation inside the training file. The test file is never seen here.
 
+mod budget;
+mod grids;
+
 use rapport_math::Rng;
-use recommend_domain::{ItemIdx, ItemItemOptions, UserUserOptions};
+use recommend_domain::{ItemIdx, SocialOptions};
 use serde_json::{Value, json};
 
+use self::budget::Budget;
 use super::data::{Query, Training};
-use super::models::{Model, Spec};
-use super::{Lists, serve};
+use super::models::{Model, Workshop};
+use super::serve::{serve, serve_mixes};
+use super::spec::Spec;
+use crate::error::LabError;
 use crate::resample::mean;
 
 /// Users that validation judges at most, drawn by seed.
-const QUERIES_MAX: usize = 10_000;
+const QUERIES_MAX: usize = 5_000;
 /// One of so many of a user's items is held out, at least one of two: few, because the settings that
 /// are best depend on how much there is to learn from.
 const HELD_OUT_ONE_IN: usize = 10;
 /// Streams of the seed.
 const STREAM_ITEMS: u64 = 0x6974_656d;
 const STREAM_USERS: u64 = 0x7573_6572;
-/// Pairs counted or scores added by one CPU-second, measured on a 2020s server core. Budgets are
-/// counted in these, so that no measured time changes an answer.
-const STEPS_PER_SECOND: f64 = 1.5e8;
+/// Shares of friends that are tried beside a model; the first is none.
+const SOCIAL_SHARES: [f32; 6] = [0.0, 0.05, 0.1, 0.2, 0.3, 0.45];
 
 /// The training file cut in two: what a trial learns from, and whom it is judged by.
 #[derive(Debug)]
 pub(crate) struct Validation {
-    training: Training,
-    queries: Vec<Query>,
+    pub(crate) training: Training,
+    pub(crate) queries: Vec<Query>,
     k: usize,
+    seed: u64,
 }
 
 impl Validation {
@@ -51,6 +57,7 @@ impl Validation {
                 user: Some(user as u32),
                 held_count: held.len(),
                 held,
+                friends: whole.friends_of(user as u32).to_vec(),
             });
         }
         rng.fork(STREAM_USERS).shuffle(&mut queries);
@@ -60,40 +67,67 @@ impl Validation {
             training,
             queries,
             k,
+            seed,
         }
     }
 
-    /// Returns the mean NDCG of a recommender; `None` if no user has two items.
-    pub(crate) fn ndcg(&self, spec: &Spec) -> Option<f64> {
-        let model = Model::fit(spec, &self.training);
-        let lists: Lists = serve(&model, &self.training, &self.queries, self.k);
-        mean(lists.iter().map(|judged| judged.ndcg))
+    fn fit(&self, spec: &Spec, workshop: &mut Workshop) -> Result<Model, LabError> {
+        Model::fit(spec, &self.training, self.seed, workshop)
     }
 
-    /// Counts the steps that judging a recommender takes.
-    fn steps(&self, spec: &Spec) -> f64 {
-        let squares = |history: &Vec<ItemIdx>| (history.len() * history.len()) as f64;
-        let pairs: f64 = self.training.histories.iter().map(squares).sum();
-        let items = self.training.items.len() as f64;
-        let sizes: f64 = self
-            .training
-            .histories
-            .iter()
-            .map(|history| history.len() as f64)
-            .sum();
-        let people = self.training.histories.len().max(1) as f64;
-        let (mean_items, mean_people) = (sizes / people, sizes / items.max(1.0));
-        let (item, user) = match spec {
-            Spec::Popularity => (0.0, 0.0),
-            Spec::ItemKnn(it) => (it.neighbours as f64, 0.0),
-            Spec::UserKnn(it) => (0.0, it.neighbours as f64),
-            Spec::Blend { item, user, .. } => (item.neighbours as f64, user.neighbours as f64),
-        };
-        let fit = if item > 0.0 { pairs } else { 0.0 };
-        // The people of an item in somebody's history are more than those of the mean item.
-        let shared = if user > 0.0 { 8.0 * mean_people } else { 0.0 };
-        fit + self.queries.len() as f64 * (items + mean_items * (item + shared + user))
+    /// Returns the mean NDCG of a recommender; `None` if no user has two items.
+    pub(crate) fn ndcg(
+        &self,
+        spec: &Spec,
+        workshop: &mut Workshop,
+    ) -> Result<Option<f64>, LabError> {
+        let model = self.fit(spec, workshop)?;
+        let lists = serve(&model, &self.training, &self.queries, self.k);
+        Ok(mean(lists.iter().map(|judged| judged.ndcg)))
     }
+
+    /// Returns the mean NDCG of each weighting of a blend's parts.
+    fn ndcg_of_mixes(
+        &self,
+        blend: &Spec,
+        mixes: &[Vec<f32>],
+        workshop: &mut Workshop,
+    ) -> Result<Vec<f64>, LabError> {
+        let model = self.fit(blend, workshop)?;
+        let lists = serve_mixes(&model, &self.training, &self.queries, self.k, mixes);
+        let score = |lists: &super::Lists| mean(lists.iter().map(|it| it.ndcg)).unwrap_or(f64::NAN);
+        Ok(lists.iter().map(score).collect())
+    }
+
+    /// Adds to a recommender the share of friends that does best beside it; the smaller of equals.
+    pub(crate) fn with_friends(&self, spec: &Spec) -> Result<Spec, LabError> {
+        let mut parts = spec.parts();
+        let base: Vec<f32> = parts.iter().map(|(_, weight)| *weight).collect();
+        parts.push((Spec::Social(SocialOptions::default()), 0.0));
+        let mix = |share: f32| -> Vec<f32> {
+            let own = base.iter().map(|weight| weight * (1.0 - share));
+            own.chain([share]).collect()
+        };
+        let mixes: Vec<Vec<f32>> = SOCIAL_SHARES.iter().map(|share| mix(*share)).collect();
+        let blend = Spec::Blend(parts.clone());
+        let scores = self.ndcg_of_mixes(&blend, &mixes, &mut Workshop::default())?;
+        let best = first_best(&scores);
+        let weighted = parts.into_iter().map(|(part, _)| part);
+        Ok(Spec::Blend(
+            weighted.zip(mixes[best].iter().copied()).collect(),
+        ))
+    }
+}
+
+/// The place of the highest score, the first of equals; undefined ones lose.
+fn first_best(scores: &[f64]) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (at, score) in scores.iter().enumerate() {
+        if *score > best.1 {
+            best = (at, *score);
+        }
+    }
+    best.0
 }
 
 /// What was chosen, and why.
@@ -104,10 +138,11 @@ pub(crate) struct Choice {
 }
 
 /// The state of a search: the best so far, the steps that are left, and all that was tried.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     validation: &'a Validation,
+    workshop: Workshop,
     best: (f64, Spec),
-    left: f64,
+    budget: Budget,
     tried: Vec<(Spec, f64)>,
     skipped: usize,
 }
@@ -118,14 +153,13 @@ impl Search<'_> {
         if let Some((_, score)) = self.tried.iter().find(|(tried, _)| *tried == spec) {
             return Some(*score);
         }
-        let cost = self.validation.steps(&spec);
-        if cost > self.left {
+        if !self.budget.pay(&spec, &self.tried) {
             self.skipped += 1;
             return None;
         }
-        self.left -= cost;
-        let score = self.validation.ndcg(&spec)?;
-        self.tried.push((spec, score));
+        // A model that cannot be fitted here (too many items) is no candidate.
+        let score = self.validation.ndcg(&spec, &mut self.workshop).ok()??;
+        self.tried.push((spec.clone(), score));
         if score > self.best.0 {
             self.best = (score, spec);
         }
@@ -148,28 +182,83 @@ impl Search<'_> {
         }
         best.1
     }
+
+    /// The best of what was tried under a condition.
+    fn best_where(&self, is_wanted: impl Fn(&Spec) -> bool) -> Option<(Spec, f64)> {
+        let mut best: Option<&(Spec, f64)> = None;
+        for it in self.tried.iter().filter(|(spec, _)| is_wanted(spec)) {
+            if best.is_none_or(|best| it.1 > best.1) {
+                best = Some(it);
+            }
+        }
+        best.cloned()
+    }
+
+    /// Tries weightings of the best of each family around the best single one.
+    fn blend(&mut self) -> Result<(), LabError> {
+        let mut families: Vec<(Spec, f64)> = [
+            self.best_where(|spec| matches!(spec, Spec::Filter(..))),
+            self.best_where(|spec| matches!(spec, Spec::UserKnn(_))),
+            self.best_where(|spec| matches!(spec, Spec::Ials(_))),
+            self.best_where(|spec| {
+                matches!(spec, Spec::ItemKnn(_) | Spec::Ease(_) | Spec::Slim(_))
+            }),
+            self.best_where(|spec| matches!(spec, Spec::Content)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        families.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let parts: Vec<(Spec, f32)> = families.iter().map(|(it, _)| (it.clone(), 0.0)).collect();
+        if parts.len() < 2 {
+            return Ok(());
+        }
+        let mixes = grids::mixes(parts.len());
+        let blend = Spec::Blend(parts.clone());
+        if !self.budget.pay_mixes(&blend, mixes.len()) {
+            self.skipped += 1;
+            return Ok(());
+        }
+        let scores = self
+            .validation
+            .ndcg_of_mixes(&blend, &mixes, &mut self.workshop)?;
+        for (mix, score) in mixes.iter().zip(scores) {
+            let weighted = parts.iter().zip(mix).filter(|(_, weight)| **weight > 0.0);
+            let spec = Spec::Blend(weighted.map(|((it, _), by)| (it.clone(), *by)).collect());
+            if score > self.best.0 {
+                self.best = (score, spec.clone());
+            }
+            self.tried.push((spec, score));
+        }
+        Ok(())
+    }
 }
 
 /// Chooses a recommender and its settings; `loadable`: only among those that the services can load.
-pub(crate) fn choose(validation: &Validation, budget_cpu_seconds: f64, loadable: bool) -> Choice {
+pub(crate) fn choose(
+    validation: &Validation,
+    budget_cpu_seconds: f64,
+    loadable: bool,
+) -> Result<Choice, LabError> {
     let mut search = Search {
         validation,
+        workshop: Workshop::default(),
         best: (f64::NEG_INFINITY, Spec::Popularity),
-        left: budget_cpu_seconds * STEPS_PER_SECOND,
+        budget: Budget::new(validation, budget_cpu_seconds),
         tried: Vec::new(),
         skipped: 0,
     };
     search.score(Spec::Popularity);
-    let item = choose_item_knn(&mut search);
+    if validation.training.content.is_some() {
+        search.score(Spec::Content);
+    }
+    grids::choose_item_knn(&mut search);
+    grids::choose_ease_or_slim(&mut search);
+    grids::choose_filter(&mut search);
     if !loadable {
-        let user = choose_user_knn(&mut search);
-        for user_share in [0.2, 0.35, 0.5, 0.65, 0.8] {
-            search.score(Spec::Blend {
-                item,
-                user,
-                user_share,
-            });
-        }
+        grids::choose_user_knn(&mut search);
+        grids::choose_ials(&mut search);
+        search.blend()?;
     }
     let (ndcg, spec) = search.best;
     let tried: Vec<Value> = search
@@ -184,75 +273,5 @@ pub(crate) fn choose(validation: &Validation, budget_cpu_seconds: f64, loadable:
         "tried": tried,
         "skipped_by_budget": search.skipped,
     });
-    Choice { spec, explain }
-}
-
-/// One setting after the other, the dampings twice because they lean on each other.
-fn choose_item_knn(search: &mut Search<'_>) -> ItemItemOptions {
-    let mut it = ItemItemOptions {
-        neighbours: 200,
-        ..ItemItemOptions::default()
-    };
-    for _ in 0..2 {
-        let dampings = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6].into_iter();
-        it = search.best_of(
-            it,
-            dampings.map(|popularity_damping| ItemItemOptions {
-                popularity_damping,
-                ..it
-            }),
-            Spec::ItemKnn,
-        );
-        let dampings = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0].into_iter();
-        it = search.best_of(
-            it,
-            dampings.map(|activity_damping| ItemItemOptions {
-                activity_damping,
-                ..it
-            }),
-            Spec::ItemKnn,
-        );
-        let shrinkages = [0.0, 1.0, 3.0, 10.0, 30.0].into_iter();
-        it = search.best_of(
-            it,
-            shrinkages.map(|shrinkage| ItemItemOptions { shrinkage, ..it }),
-            Spec::ItemKnn,
-        );
-    }
-    let neighbours = [20, 50, 100, 400].into_iter();
-    search.best_of(
-        it,
-        neighbours.map(|neighbours| ItemItemOptions { neighbours, ..it }),
-        Spec::ItemKnn,
-    )
-}
-
-fn choose_user_knn(search: &mut Search<'_>) -> UserUserOptions {
-    let mut it = UserUserOptions::default();
-    for _ in 0..2 {
-        let dampings = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].into_iter();
-        it = search.best_of(
-            it,
-            dampings.clone().map(|popularity_damping| UserUserOptions {
-                popularity_damping,
-                ..it
-            }),
-            Spec::UserKnn,
-        );
-        it = search.best_of(
-            it,
-            dampings.map(|activity_damping| UserUserOptions {
-                activity_damping,
-                ..it
-            }),
-            Spec::UserKnn,
-        );
-        let neighbours = [50, 100, 400, 1_000].into_iter();
-        it = search.best_of(
-            it,
-            neighbours.map(|neighbours| UserUserOptions { neighbours, ..it }),
-            Spec::UserKnn,
-        );
-    }
-    it
+    Ok(Choice { spec, explain })
 }

@@ -2,8 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use recommend_domain::ItemIdx;
+use recommend_domain::{ItemIdx, ItemItemModel};
+
+use super::side::{Friends, read_content, read_friends};
+use crate::args::RecommendArgs;
 
 use crate::error::LabError;
 use crate::reader::Table;
@@ -17,11 +21,19 @@ pub(crate) struct Training {
     pub(crate) histories: Vec<Vec<ItemIdx>>,
     /// The newest `timestamp`, where the file has one.
     pub(crate) newest: Option<f64>,
+    /// Neighbours by text, where there is a file of items.
+    pub(crate) content: Option<Arc<ItemItemModel>>,
+    /// By user, indices of histories; empty without a file of friends.
+    pub(crate) friends: Vec<Vec<u32>>,
 }
 
 impl Training {
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[ItemIdx]> + Clone {
         self.histories.iter().map(Vec::as_slice)
+    }
+
+    pub(crate) fn friends_of(&self, user: u32) -> &[u32] {
+        self.friends.get(user as usize).map_or(&[], |list| list)
     }
 
     /// People per item.
@@ -44,6 +56,8 @@ pub(crate) struct Query {
     /// All distinct held-out items: also those that training never saw, and those it did for this
     /// very user, which are masked. Both are misses.
     pub(crate) held_count: usize,
+    /// Indices of the training histories of friends.
+    pub(crate) friends: Vec<u32>,
 }
 
 /// Both files, read.
@@ -71,9 +85,9 @@ struct Pairs {
 }
 
 #[derive(Debug, Default)]
-struct Names {
-    by_name: HashMap<String, u32>,
-    names: Vec<String>,
+pub(super) struct Names {
+    pub(super) by_name: HashMap<String, u32>,
+    pub(super) names: Vec<String>,
 }
 
 impl Names {
@@ -113,19 +127,25 @@ fn read(path: &Path) -> Result<Pairs, LabError> {
 }
 
 impl Data {
-    /// Reads both files. `limit` keeps the first test users, `drop_overlap` leaves out test pairs that
+    /// Reads all files. `limit` keeps the first test users, `drop_overlap` leaves out test pairs that
     /// training holds.
-    pub(crate) fn read(
-        train: &Path,
-        test: &Path,
-        limit: Option<usize>,
-        drop_overlap: bool,
-    ) -> Result<Self, LabError> {
-        let trained = read(train)?;
-        let tested = read(test)?;
+    pub(crate) fn read(args: &RecommendArgs) -> Result<Self, LabError> {
+        let limit = args.common.limit.map(std::num::NonZeroUsize::get);
+        let drop_overlap = args.common.drop_overlap;
+        let trained = read(&args.train)?;
+        let tested = read(&args.test)?;
         let train_rows = trained.rows.len();
         let test_rows_read = tested.rows.len();
-        let (training, item_index) = fold(&trained);
+        let (mut training, item_index) = fold(&trained);
+        if let Some(items) = &args.items {
+            training.content = Some(Arc::new(read_content(items, &training.items)?));
+        }
+        let mut friends = Friends::new();
+        if let Some(social) = &args.social {
+            friends = read_friends(social, &trained.users, &tested.users)?;
+            let of = |name: &String| friends.get(name).cloned().unwrap_or_default();
+            training.friends = trained.users.names.iter().map(of).collect();
+        }
         let known: Vec<HashSet<ItemIdx>> = training
             .histories
             .iter()
@@ -179,6 +199,10 @@ impl Data {
                     user,
                     held: shown,
                     held_count: held[*at].len(),
+                    friends: friends
+                        .get(&tested.users.names[*at])
+                        .cloned()
+                        .unwrap_or_default(),
                 }
             })
             .collect();
@@ -233,6 +257,7 @@ fn fold(pairs: &Pairs) -> (Training, Vec<ItemIdx>) {
             .collect(),
         histories: histories.collect(),
         newest: pairs.timed.then_some(newest),
+        ..Training::default()
     };
     (training, index)
 }

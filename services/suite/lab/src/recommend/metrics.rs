@@ -83,6 +83,24 @@ pub(crate) fn judge(scores: &[f32], query: &Query, k: usize, top: &mut Vec<(f32,
     }
 }
 
+/// Judges a list that is an order already, without ties.
+pub(crate) fn judge_list(list: &[u32], query: &Query, k: usize) -> Judged {
+    let (mut hits, mut gain) = (0usize, 0.0);
+    for (at, item) in list.iter().take(k).enumerate() {
+        if query.held.binary_search(&ItemIdx(*item)).is_ok() {
+            hits += 1;
+            gain += discount(at + 1);
+        }
+    }
+    let ideal: f64 = (1..=k.min(query.held_count)).map(discount).sum();
+    Judged {
+        recall: hits as f64 / query.held_count as f64,
+        ndcg: gain / ideal,
+        hit: f64::from(u8::from(hits > 0)),
+        shown: list.iter().take(k).copied().collect(),
+    }
+}
+
 fn discount(rank: usize) -> f64 {
     1.0 / libm::log2(rank as f64 + 1.0)
 }
@@ -154,9 +172,37 @@ impl Variety {
         }
     }
 
+    /// Returns the cosines of all pairs of a list, row by row, 1 on the diagonal. Cost: for each item a
+    /// merge with every other.
+    pub(crate) fn likeness(&self, list: &[u32]) -> Vec<f32> {
+        let n = list.len();
+        let mut all = vec![1.0; n * n];
+        for a in 0..n {
+            for b in 0..a {
+                let (x, y) = (self.users_of(list[a]), self.users_of(list[b]));
+                let cosine = shared(x, y) as f32 / ((x.len() * y.len()) as f32).sqrt();
+                all[a * n + b] = cosine;
+                all[b * n + a] = cosine;
+            }
+        }
+        all
+    }
+
     /// Returns the mean surprise of the list's items in bits, -log2 of their share of users.
     pub(crate) fn novelty(&self, list: &[u32]) -> f64 {
         let bits = |item: &u32| -libm::log2(self.users_of(*item).len() as f64 / self.users as f64);
         list.iter().map(bits).sum::<f64>() / list.len() as f64
     }
+}
+
+/// How many two ascending lists share; the shorter one is looked up in the longer.
+fn shared(a: &[u32], b: &[u32]) -> usize {
+    let (few, mut many) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let mut count = 0;
+    for user in few {
+        let at = many.partition_point(|other| other < user);
+        count += usize::from(many.get(at) == Some(user));
+        many = &many[at..];
+    }
+    count
 }

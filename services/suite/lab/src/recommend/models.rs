@@ -1,103 +1,55 @@
 //! The recommenders that the laboratory compares, behind one way to be fitted and to score.
 
-use std::fmt;
+use std::sync::Arc;
 
+use rapport_math::dense::Lanes;
 use rapport_types::UnixMillis;
 use recommend_domain::{
-    BasketModel, ItemIdx, ItemItemModel, ItemItemOptions, Items, TrainedModels, UserUserModel,
-    UserUserOptions, UserUserScratch,
+    BLOCK_HISTORIES, BasketModel, EaseModel, GraphFilter, GraphFilterScratch, GraphSpectrum,
+    IalsModel, IalsScratch, ItemIdx, ItemItemModel, Items, SlimOptions, SocialModel, TrainedModels,
+    UserUserModel, UserUserScratch, lane, train_slim,
 };
 
 use super::data::Training;
 use super::metrics::MASKED;
+use super::spec::Spec;
 use crate::error::LabError;
 
 /// Weight of popularity where a model says nothing: far below any score of a neighbour, so that the
 /// rest of a list is what is popular, as in serving.
 const FALLBACK: f32 = 1.0 / (1u32 << 30) as f32;
+/// Neighbours of a linear model that a file keeps.
+const SAVED_NEIGHBOURS: usize = 400;
 
-/// A recommender with all its settings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Spec {
-    Popularity,
-    ItemKnn(ItemItemOptions),
-    UserKnn(UserUserOptions),
-    /// Both neighbourhoods, each scaled to length 1; `user_share` of the second.
-    Blend {
-        item: ItemItemOptions,
-        user: UserUserOptions,
-        user_share: f32,
-    },
+/// Whom scores are for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) history: &'a [ItemIdx],
+    /// Indices of training histories.
+    pub(crate) friends: &'a [u32],
 }
 
-impl Spec {
-    /// Returns the settings of an algorithm's name without any choosing; `None` for `auto`.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "popularity" => Some(Self::Popularity),
-            "user-knn" => Some(Self::UserKnn(UserUserOptions::default())),
-            "item-knn" => Some(Self::ItemKnn(ItemItemOptions::default())),
-            _ => None,
-        }
-    }
-
-    /// Returns whether the services can load the model.
-    pub(crate) fn is_loadable(&self) -> bool {
-        match self {
-            Self::Popularity | Self::ItemKnn(_) => true,
-            Self::UserKnn(_) | Self::Blend { .. } => false,
-        }
-    }
-}
-
-impl fmt::Display for Spec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Popularity => f.write_str("popularity"),
-            Self::ItemKnn(it) => write!(
-                f,
-                "item-knn(neighbours {}, shrinkage {}, popularity_damping {}, activity_damping {})",
-                it.neighbours, it.shrinkage, it.popularity_damping, it.activity_damping
-            ),
-            Self::UserKnn(it) => write!(
-                f,
-                "user-knn(neighbours {}, popularity_damping {}, activity_damping {})",
-                it.neighbours, it.popularity_damping, it.activity_damping
-            ),
-            Self::Blend {
-                item,
-                user,
-                user_share,
-            } => {
-                write!(
-                    f,
-                    "{} + {user_share} * {}",
-                    Self::ItemKnn(*item),
-                    Self::UserKnn(*user)
-                )
-            }
-        }
-    }
-}
+/// Most of them that one call of [`Model::score_block`] answers.
+pub(crate) const BLOCK: usize = BLOCK_HISTORIES;
 
 /// A fitted recommender.
 #[derive(Debug)]
 pub(crate) struct Model {
-    parts: Parts,
+    part: Part,
     /// What every item scores before the model speaks; below 0, more popular ones higher.
     base: Vec<f32>,
 }
 
 #[derive(Debug)]
-enum Parts {
+enum Part {
     Popularity,
-    ItemKnn(ItemItemModel),
+    Rows(Arc<ItemItemModel>),
     UserKnn(UserUserModel),
-    Blend {
-        item: ItemItemModel,
-        user: UserUserModel,
-        user_share: f32,
-    },
+    Ease(EaseModel),
+    Ials(IalsModel),
+    Filter(GraphFilter),
+    Social(SocialModel),
+    Blend(Vec<(Part, f32)>),
 }
 
 /// What one thread needs to score.
@@ -105,66 +57,82 @@ enum Parts {
 pub(crate) struct Scratch {
     weighted: Vec<(ItemIdx, f32)>,
     user: UserUserScratch,
-    second: Vec<f32>,
+    filter: GraphFilterScratch,
+    ials: IalsScratch,
+    part: Vec<f32>,
 }
 
+/// What fitting several recommenders on the same histories shares: the last graph's eigenvectors, which
+/// cost more than all else.
+#[derive(Debug, Default)]
+pub(crate) struct Workshop {
+    spectrum: Option<(SpectrumKey, Arc<GraphSpectrum>)>,
+}
+
+/// Dampings, to the bit, and factors.
+type SpectrumKey = (u32, u32, usize);
+
 impl Model {
-    pub(crate) fn fit(spec: &Spec, training: &Training) -> Self {
-        let item_model = |options| ItemItemModel::train(training.slices(), options);
-        let user_model = |options| UserUserModel::train(training.slices(), options);
-        let parts = match spec {
-            Spec::Popularity => Parts::Popularity,
-            Spec::ItemKnn(options) => Parts::ItemKnn(item_model(options)),
-            Spec::UserKnn(options) => Parts::UserKnn(user_model(options)),
-            Spec::Blend {
-                item,
-                user,
-                user_share,
-            } => Parts::Blend {
-                item: item_model(item),
-                user: user_model(user),
-                user_share: *user_share,
-            },
-        };
+    pub(crate) fn fit(
+        spec: &Spec,
+        training: &Training,
+        seed: u64,
+        workshop: &mut Workshop,
+    ) -> Result<Self, LabError> {
         let base = |count: u32| -FALLBACK / (1.0 + count as f32);
-        Self {
-            parts,
+        Ok(Self {
+            part: Part::fit(spec, training, seed, workshop)?,
             base: training.item_counts().into_iter().map(base).collect(),
+        })
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Scores the whole catalogue for up to [`BLOCK`] people, a row each, and masks what they have.
+    pub(crate) fn score_block(
+        &self,
+        asked: &[Asked<'_>],
+        scratch: &mut Scratch,
+        rows: &mut Vec<f32>,
+    ) {
+        rows.clear();
+        rows.resize(asked.len() * self.items(), 0.0);
+        self.part.add_scores(asked, self.items(), scratch, rows);
+        self.finish(asked, rows);
+    }
+
+    /// Scores each part of a blend for up to [`BLOCK`] people, every row of length 1.
+    pub(crate) fn score_parts(
+        &self,
+        asked: &[Asked<'_>],
+        scratch: &mut Scratch,
+        parts: &mut Vec<Vec<f32>>,
+    ) {
+        let blended: Vec<&Part> = if let Part::Blend(parts) = &self.part {
+            parts.iter().map(|(part, _)| part).collect()
+        } else {
+            vec![&self.part]
+        };
+        parts.resize(blended.len(), Vec::new());
+        for (part, rows) in blended.iter().zip(parts) {
+            rows.clear();
+            rows.resize(asked.len() * self.items(), 0.0);
+            part.add_scores(asked, self.items(), scratch, rows);
+            rows.chunks_exact_mut(self.items()).for_each(to_unit_length);
         }
     }
 
-    /// Scores the whole catalogue for a history, and masks the history's own items.
-    pub(crate) fn score(&self, history: &[ItemIdx], scratch: &mut Scratch, scores: &mut Vec<f32>) {
-        scores.clear();
-        scores.extend_from_slice(&self.base);
-        let Scratch {
-            weighted,
-            user: user_scratch,
-            second,
-        } = scratch;
-        weighted.clear();
-        weighted.extend(history.iter().map(|item| (*item, 1.0)));
-        match &self.parts {
-            Parts::Popularity => {}
-            Parts::ItemKnn(model) => model.score_into(weighted, scores),
-            Parts::UserKnn(model) => model.score_into(history, user_scratch, scores),
-            Parts::Blend {
-                item,
-                user,
-                user_share,
-            } => {
-                item.score_into(weighted, scores);
-                second.clear();
-                second.resize(scores.len(), 0.0);
-                user.score_into(history, user_scratch, second);
-                let (of_items, of_users) = (length(scores), length(second));
-                for (score, other) in scores.iter_mut().zip(second.iter()) {
-                    *score = (1.0 - user_share) * *score / of_items + user_share * other / of_users;
-                }
+    /// Adds popularity's whisper and masks.
+    pub(crate) fn finish(&self, asked: &[Asked<'_>], rows: &mut [f32]) {
+        for (asked, row) in asked.iter().zip(rows.chunks_exact_mut(self.items())) {
+            for (score, base) in row.iter_mut().zip(&self.base) {
+                *score += base;
             }
-        }
-        for item in history {
-            scores[item.at()] = MASKED;
+            for item in asked.history {
+                row[item.at()] = MASKED;
+            }
         }
     }
 
@@ -175,12 +143,14 @@ impl Model {
             let interned = items.intern(id);
             interned.map_err(|error| LabError::input(format!("--save: item {id:?}: {error}")))?;
         }
-        let similar = match &self.parts {
-            Parts::Popularity => ItemItemModel::default(), // without neighbours serving shows what is popular
-            Parts::ItemKnn(model) => model.clone(),
-            Parts::UserKnn(_) | Parts::Blend { .. } => {
+        let similar = match &self.part {
+            Part::Popularity => ItemItemModel::default(), // without neighbours serving shows what is popular
+            Part::Rows(model) => ItemItemModel::clone(model),
+            Part::Ease(model) => model.distil(SAVED_NEIGHBOURS),
+            Part::Filter(model) => model.distil(SAVED_NEIGHBOURS),
+            Part::UserKnn(_) | Part::Ials(_) | Part::Social(_) | Part::Blend(_) => {
                 return Err(LabError::input(
-                    "--save: the services load item-knn or popularity; name one with --algorithm",
+                    "--save: the services load item-item models and popularity; name one with --algorithm",
                 ));
             }
         };
@@ -195,8 +165,152 @@ impl Model {
     }
 }
 
-/// The length of a vector, 1 for the zero vector.
-fn length(scores: &[f32]) -> f32 {
+/// What stands in for EASE where its weights do not fit: the same regression of every item, on those
+/// nearest to it only.
+fn sparse_ease(ridge: f32) -> SlimOptions {
+    SlimOptions {
+        regularisation: ridge,
+        ..SlimOptions::default()
+    }
+}
+
+impl Part {
+    fn fit(
+        spec: &Spec,
+        training: &Training,
+        seed: u64,
+        workshop: &mut Workshop,
+    ) -> Result<Self, LabError> {
+        let slices = || training.slices();
+        Ok(match spec {
+            Spec::Popularity => Self::Popularity,
+            Spec::ItemKnn(options) => Self::Rows(Arc::new(ItemItemModel::train(slices(), options))),
+            Spec::UserKnn(options) => Self::UserKnn(UserUserModel::train(slices(), options)),
+            Spec::Slim(options) => Self::Rows(Arc::new(train_slim(slices(), options))),
+            Spec::Ease(ridge) => match EaseModel::train(slices(), *ridge) {
+                Some(model) => Self::Ease(model),
+                None => Self::Rows(Arc::new(train_slim(slices(), &sparse_ease(*ridge)))),
+            },
+            Spec::Ials(options) => Self::Ials(IalsModel::train(slices(), options, seed)),
+            Spec::Filter(_, options) => {
+                let spectrum = workshop.spectrum(training, options, seed);
+                Self::Filter(GraphFilter::of(spectrum, options))
+            }
+            Spec::Content => Self::Rows(training.content.clone().ok_or_else(|| {
+                LabError::input("content needs --items, a file of item and text")
+            })?),
+            Spec::Social(options) => Self::Social(SocialModel::train(slices(), options)),
+            Spec::Blend(parts) => Self::Blend(
+                parts
+                    .iter()
+                    .map(|(part, weight)| Ok((Self::fit(part, training, seed, workshop)?, *weight)))
+                    .collect::<Result<_, LabError>>()?,
+            ),
+        })
+    }
+
+    /// Adds scores to rows of `items` zeros.
+    fn add_scores(
+        &self,
+        asked: &[Asked<'_>],
+        items: usize,
+        scratch: &mut Scratch,
+        rows: &mut [f32],
+    ) {
+        let each = asked.iter().zip(rows.chunks_exact_mut(items));
+        match self {
+            Self::Popularity => {}
+            Self::Rows(model) => each.for_each(|(asked, row)| {
+                scratch.weighted.clear();
+                scratch
+                    .weighted
+                    .extend(asked.history.iter().map(|item| (*item, 1.0)));
+                model.score_into(&scratch.weighted, row);
+            }),
+            Self::UserKnn(model) => each.for_each(|(asked, row)| {
+                model.score_into(asked.history, &mut scratch.user, row);
+            }),
+            Self::Ease(model) => {
+                each.for_each(|(asked, row)| model.score_into(asked.history, row));
+            }
+            Self::Social(model) => each.for_each(|(asked, row)| {
+                model.score_into(asked.friends, row);
+            }),
+            Self::Ials(model) => {
+                let histories: Vec<&[ItemIdx]> = asked.iter().map(|it| it.history).collect();
+                let panels = model.score_block(&histories, &mut scratch.ials);
+                put_panels(panels, model.items(), items, rows);
+            }
+            Self::Filter(model) => {
+                let weighted: Vec<Vec<(ItemIdx, f32)>> = asked
+                    .iter()
+                    .map(|it| it.history.iter().map(|item| (*item, 1.0)).collect())
+                    .collect();
+                let histories: Vec<&[(ItemIdx, f32)]> =
+                    weighted.iter().map(Vec::as_slice).collect();
+                let panels = model.score_block(&histories, &mut scratch.filter);
+                put_panels(panels, model.items(), items, rows);
+            }
+            Self::Blend(parts) => {
+                let mut own = std::mem::take(&mut scratch.part);
+                for (part, weight) in parts {
+                    own.clear();
+                    own.resize(rows.len(), 0.0);
+                    part.add_scores(asked, items, scratch, &mut own);
+                    own.chunks_exact_mut(items).for_each(to_unit_length);
+                    add_weighted(rows, &own, *weight);
+                }
+                scratch.part = own;
+            }
+        }
+    }
+}
+
+/// Turns panels of scores into rows; training may have seen fewer items than there are.
+fn put_panels(panels: &[Lanes], known: usize, items: usize, rows: &mut [f32]) {
+    for (at, row) in rows.chunks_exact_mut(items).enumerate() {
+        for (to, from) in row.iter_mut().zip(lane(panels, known, at)) {
+            *to = from;
+        }
+    }
+}
+
+pub(crate) fn add_weighted(rows: &mut [f32], own: &[f32], weight: f32) {
+    for (row, own) in rows.iter_mut().zip(own) {
+        *row += weight * own;
+    }
+}
+
+/// Scales a vector to length 1; the zero vector stays.
+fn to_unit_length(scores: &mut [f32]) {
     let square: f32 = scores.iter().map(|score| score * score).sum();
-    if square > 0.0 { square.sqrt() } else { 1.0 }
+    if square > 0.0 {
+        let by = 1.0 / square.sqrt();
+        scores.iter_mut().for_each(|score| *score *= by);
+    }
+}
+
+impl Workshop {
+    /// The eigenvectors of a filter's graph: those kept, if they serve, else new ones.
+    fn spectrum(
+        &mut self,
+        training: &Training,
+        options: &recommend_domain::GraphFilterOptions,
+        seed: u64,
+    ) -> Arc<GraphSpectrum> {
+        let dampings = (
+            options.activity_damping.to_bits(),
+            options.popularity_damping.to_bits(),
+        );
+        let key = (dampings.0, dampings.1, options.factors);
+        if let Some((kept, spectrum)) = &self.spectrum
+            && (kept.0, kept.1) == dampings
+            && kept.2 >= options.factors
+        {
+            return Arc::clone(spectrum);
+        }
+        let spectrum = Arc::new(GraphSpectrum::train(training.slices(), options, seed));
+        self.spectrum = Some((key, Arc::clone(&spectrum)));
+        spectrum
+    }
 }

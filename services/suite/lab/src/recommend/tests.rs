@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use recommend_domain::{ItemItemOptions, TrainedModels};
 use tempfile::TempDir;
 
-use super::metrics::MASKED;
+use super::data::{Query, Training};
+use super::metrics::{MASKED, gather, judge, judge_list};
 use super::*;
-use crate::args::{CommonArgs, Task};
+use crate::args::{CommonArgs, RerankKind, Task};
 use recommend_domain::ItemIdx;
 
 fn query(held: &[u32], held_count: usize) -> Query {
@@ -16,6 +17,7 @@ fn query(held: &[u32], held_count: usize) -> Query {
         user: Some(0),
         held: held.iter().map(|item| ItemIdx(*item)).collect(),
         held_count,
+        friends: Vec::new(),
     }
 }
 
@@ -88,7 +90,7 @@ fn training(histories: &[&[u32]], items: usize) -> Training {
             .iter()
             .map(|row| row.iter().map(|item| ItemIdx(*item)).collect())
             .collect(),
-        newest: None,
+        ..Training::default()
     }
 }
 
@@ -121,8 +123,10 @@ impl Files {
     }
 
     fn data(&self, limit: Option<usize>, drop_overlap: bool) -> Data {
-        let path = |name: &str| self.folder.path().join(name);
-        Data::read(&path("train.csv"), &path("test.csv"), limit, drop_overlap).unwrap()
+        let mut args = self.args();
+        args.common.limit = limit.and_then(std::num::NonZeroUsize::new);
+        args.common.drop_overlap = drop_overlap;
+        Data::read(&args).unwrap()
     }
 
     fn args(&self) -> RecommendArgs {
@@ -130,6 +134,10 @@ impl Files {
             train: self.folder.path().join("train.csv"),
             test: self.folder.path().join("test.csv"),
             k: 2,
+            items: None,
+            social: None,
+            rerank: Vec::new(),
+            strengths: Vec::new(),
             common: CommonArgs {
                 json: true,
                 seed: 0,
@@ -144,7 +152,15 @@ impl Files {
     }
 
     fn measure(&self, algorithm: &str, save: Option<PathBuf>) -> Answer {
-        let mut args = self.args();
+        self.measure_with(algorithm, save, self.args())
+    }
+
+    fn measure_with(
+        &self,
+        algorithm: &str,
+        save: Option<PathBuf>,
+        mut args: RecommendArgs,
+    ) -> Answer {
         args.common.save.clone_from(&save);
         let job = Job {
             task: Task::Recommend(args.clone()),
@@ -212,7 +228,14 @@ fn the_order_of_rows_without_times_changes_no_metric() {
     let test = "user,item\nu,c\nv,b\n";
     let forward = Files::new("user,item\nu,a\nu,b\nv,a\nv,c\nw,b\nw,c\n", test);
     let backward = Files::new("item,user\nc,w\nb,w\nc,v\na,v\nb,u\na,u\n", test);
-    for algorithm in ["popularity", "user-knn", "item-knn"] {
+    for algorithm in [
+        "popularity",
+        "user-knn",
+        "item-knn",
+        "ease",
+        "slim",
+        "gf-cf",
+    ] {
         let metric = |files: &Files| files.measure(algorithm, None).rows[0].get("ndcg").cloned();
         assert_eq!(metric(&forward), metric(&backward), "{algorithm}");
     }
@@ -245,7 +268,9 @@ fn neighbours_find_tastes_that_popularity_cannot() {
     };
     let (popular, by_popularity) = recall("popularity");
     assert!(popular < 0.6, "{popular}");
-    for algorithm in ["user-knn", "item-knn"] {
+    for algorithm in [
+        "user-knn", "item-knn", "ease", "slim", "ials", "gf-cf", "bspm",
+    ] {
         let (found, validated) = recall(algorithm);
         assert_eq!(
             found.to_bits(),
@@ -278,11 +303,17 @@ fn threads_change_no_answer() {
             .num_threads(threads)
             .build()
             .unwrap();
-        let answers = ALGORITHMS.map(|name| pool.install(|| files.measure(name, None)));
-        answers.map(|mut answer| {
+        let open = ALGORITHMS
+            .iter()
+            .filter(|name| !matches!(**name, "content" | "social"));
+        let answers: Vec<Answer> = open
+            .map(|name| pool.install(|| files.measure(name, None)))
+            .collect();
+        let untimed = answers.into_iter().map(|mut answer| {
             times.iter().for_each(|key| answer.rows[0].put(key, 0));
             serde_json::to_string(&answer).unwrap()
-        })
+        });
+        untimed.collect::<Vec<_>>()
     };
     let one = on(1);
     assert_eq!(on(2), one);
@@ -305,7 +336,7 @@ fn a_saved_model_is_what_the_service_loads() {
     let error = plan(&args).unwrap_err().to_string();
     assert_eq!(
         error,
-        "--save: the services do not load user-knn; they load item-knn and popularity"
+        "--save: the services do not load user-knn; they load item-item models and popularity"
     );
 }
 
@@ -317,7 +348,7 @@ fn validation_holds_out_a_tenth_and_never_repeats_a_trial() {
     let slices: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     let whole = training(&slices, 30);
     let validation = Validation::new(&whole, 5, 7);
-    let choice = choose(&validation, 600.0, true);
+    let choice = choose(&validation, 600.0, true).unwrap();
     let tried = choice.explain["tried"].as_array().unwrap();
     let names: BTreeSet<&str> = tried
         .iter()
@@ -325,13 +356,100 @@ fn validation_holds_out_a_tenth_and_never_repeats_a_trial() {
         .collect();
     assert_eq!(names.len(), tried.len());
     assert!(choice.spec.is_loadable() && choice.explain["validation_users"] == 50);
-    let broke = choose(&validation, 1e-12, false);
+    let broke = choose(&validation, 1e-12, false).unwrap();
     assert_eq!(broke.explain["tried"].as_array().unwrap().len(), 0);
     assert_eq!(broke.explain["validation_ndcg"], serde_json::Value::Null);
     assert!(
         validation
-            .ndcg(&Spec::ItemKnn(ItemItemOptions::default()))
+            .ndcg(
+                &Spec::ItemKnn(ItemItemOptions::default()),
+                &mut Workshop::default()
+            )
+            .unwrap()
             .unwrap()
             > 0.0
     );
+}
+
+#[test]
+fn friends_and_texts_speak_where_they_are_given() {
+    let files = tastes();
+    let path = |name: &str| files.folder.path().join(name);
+    let mut social = "user,friend\n".to_owned();
+    // Everybody's friends share the taste; somebody new has two.
+    for user in 0..40 {
+        for step in [2, 4] {
+            social.push_str(&format!("u{user},u{}\n", (user + step) % 40));
+        }
+    }
+    social.push_str("new,u0\nnew,u2\nstranger,u9\nu1,nobody\nu1,u1\n");
+    std::fs::write(path("social.csv"), social).unwrap();
+    let items: String = (0..20)
+        .map(|item| format!("i{item},taste{} thing\n", item / 10))
+        .collect();
+    std::fs::write(
+        path("items.csv"),
+        format!("item,title\n{items}zz,unknown\n"),
+    )
+    .unwrap();
+    let test = std::fs::read_to_string(path("test.csv")).unwrap();
+    std::fs::write(path("test.csv"), format!("{test}new,i5\n")).unwrap();
+    let mut args = files.args();
+    args.social = Some(path("social.csv"));
+    args.items = Some(path("items.csv"));
+    let data = Data::read(&args).unwrap();
+    assert_eq!(data.training.friends_of(1), [3, 5]);
+    assert_eq!(data.queries.last().unwrap().friends, [0, 2]);
+    let recall = |algorithm: &str, args: &RecommendArgs| {
+        let answer = files.measure_with(algorithm, None, args.clone());
+        let row = &answer.rows[0];
+        (row.get("recall").unwrap().as_f64().unwrap(), row.clone())
+    };
+    assert!(recall("content", &args).0 > 0.9);
+    assert!(recall("social", &args).0 > 0.5);
+    let (_, row) = recall("popularity", &args);
+    let gain = row.get("ndcg_gain").unwrap().as_f64().unwrap();
+    let p = row.get("ndcg_gain_p").unwrap().as_f64().unwrap();
+    assert!(gain > 0.1 && p < 0.01, "{gain} {p}");
+    args.common.algorithm = vec!["content".to_owned()];
+    assert!(plan(&args).is_ok());
+    args.items = None;
+    let error = plan(&args).unwrap_err().to_string();
+    assert_eq!(error, "--algorithm content needs --items");
+}
+
+#[test]
+fn reranking_trades_scores_for_variety_a_row_at_a_time() {
+    let files = tastes();
+    let mut args = files.args();
+    args.rerank = vec![RerankKind::Mmr, RerankKind::Dpp];
+    args.strengths = vec![0.0, 0.9];
+    let answer = files.measure_with("item-knn", None, args.clone());
+    let of = |key: &str| -> Vec<f64> {
+        let value = |row: &Row| row.get(key).unwrap().as_f64().unwrap();
+        answer.rows.iter().map(value).collect()
+    };
+    assert_eq!(of("strength").len(), 4);
+    let diversity = of("diversity");
+    assert!(
+        diversity[1] > diversity[0] && diversity[3] > diversity[2],
+        "{diversity:?}"
+    );
+    let plain = files.measure("item-knn", None);
+    assert_eq!(plain.rows[0].get("ndcg"), answer.rows[0].get("ndcg"));
+    let chosen = answer
+        .rows
+        .iter()
+        .filter(|row| row.get("chosen") == Some(&true.into()));
+    assert_eq!(chosen.count(), 1);
+    args.strengths = vec![1.5];
+    assert!(plan(&args).unwrap_err().to_string().contains("--strengths"));
+}
+
+#[test]
+fn a_list_without_ties_is_judged_by_its_places() {
+    let judged = judge_list(&[4, 1, 9], &query(&[1, 9], 3), 2);
+    assert!((judged.recall - 1.0 / 3.0).abs() < 1e-12);
+    assert!((judged.ndcg - discount(2.0) / (discount(1.0) + discount(2.0))).abs() < 1e-12);
+    assert_eq!(judged.shown, [4, 1]);
 }
