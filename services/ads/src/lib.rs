@@ -81,6 +81,23 @@ pub enum StartError {
     Replica,
 }
 
+impl StartError {
+    /// Returns whether the operator's settings are at fault, rather than something that may pass.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(StoreError::BadUrl(_))
+            | Self::Cache(CacheError::Invalid(_))
+            | Self::Replica => true,
+            Self::Store(_)
+            | Self::Cache(_)
+            | Self::Objects(_)
+            | Self::Projection(_)
+            | Self::Load(_) => false,
+        }
+    }
+}
+
 /// The services that ads calls.
 #[derive(Debug, Clone)]
 pub struct Peers {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use rapport_ads::config::Config;
-use rapport_ads::{Ads, Peers};
-use rapport_rpc::{Server, connect, shutdown_signal};
+use rapport_ads::{Ads, Peers, StartError};
+use rapport_rpc::{Server, connect, shutdown_signal, stopped};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -20,8 +20,9 @@ async fn main() -> ExitCode {
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = %error, "ads stopped");
-            ExitCode::FAILURE
+            let start = error.downcast_ref::<StartError>();
+            let is_usage = start.is_some_and(StartError::is_usage);
+            stopped("rapport-ads", error.as_ref(), is_usage)
         }
     }
 }

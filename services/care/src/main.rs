@@ -1,13 +1,12 @@
 //! The care service as a process of its own.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
 use rapport_care::config::Config;
 use rapport_care::{Care, Peers, StartError};
-use rapport_rpc::{Server, connect, shutdown_signal};
+use rapport_rpc::{Server, connect, shutdown_signal, stopped};
 use rapport_types::SystemClock;
 use tonic::service::Routes;
 
@@ -15,21 +14,15 @@ use tonic::service::Routes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit code of bad settings; other failures are 1.
-const USAGE: u8 = 2;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::parse();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence for whoever started it, log lines or not. Standard error may be closed.
-            let _ = writeln!(std::io::stderr(), "rapport-care: {error:#}");
-            match error.downcast_ref::<StartError>() {
-                Some(error) if error.is_usage() => ExitCode::from(USAGE),
-                Some(_) | None => ExitCode::FAILURE,
-            }
+            let start = error.downcast_ref::<StartError>();
+            let is_usage = start.is_some_and(StartError::is_usage);
+            stopped("rapport-care", error.as_ref(), is_usage)
         }
     }
 }

@@ -59,6 +59,17 @@ pub enum StartError {
     Experiments(#[from] error::Error),
 }
 
+impl StartError {
+    /// Returns whether the operator's settings are at fault, rather than something that may pass.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(StoreError::BadUrl(_)) | Self::Folder(_) | Self::Objects(_) => true,
+            Self::Store(_) | Self::Projection(_) | Self::Experiments(_) => false,
+        }
+    }
+}
+
 /// Evaluate, running: mount it on a server, then drain it.
 #[derive(Debug)]
 pub struct Evaluate {

@@ -76,6 +76,21 @@ pub enum StartError {
     Serving(#[from] error::Error),
 }
 
+impl StartError {
+    /// Returns whether the operator's settings are at fault, rather than something that may pass.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(StoreError::BadUrl(_)) | Self::Cache(CacheError::Invalid(_)) => true,
+            Self::Store(_)
+            | Self::Cache(_)
+            | Self::Objects(_)
+            | Self::Projection(_)
+            | Self::Serving(_) => false,
+        }
+    }
+}
+
 /// Recommend, running: mount it on a server, then flush and drain it.
 #[derive(Debug)]
 pub struct Recommend {
