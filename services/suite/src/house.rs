@@ -66,63 +66,32 @@ impl House {
         only: &[ServiceName],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let keyring = data.join("keyring");
-        let config = config(
-            &folder(data, "profile")?,
-            "profile",
-            vec![flag("--keyring", &keyring)],
-        )?;
-        Keyring::open_or_create(&keyring).map_err(|error| Failure::Failed(error.to_string()))?;
         let (inside, incoming_inside) = in_process();
         let to_profile = channel(&inside);
-        let profile = Profile::start(&config, Arc::clone(&clock), to_profile.clone()).await;
-        let profile = Arc::new(profile.map_err(cannot_start("profile"))?);
+        let profile = open_profile(data, &to_profile, &clock).await?;
         let (inner, inner_stop) = serve_inside(&profile, incoming_inside)?;
 
         let (connector, incoming) = in_process();
         let to_all = channel(&connector);
-        let mut mounted = Mounted::new(&profile);
         let wants = |name| only.is_empty() || only.contains(&name);
-        let to_evaluate = wants(ServiceName::Evaluate).then(|| to_all.clone());
+        let opening = Opening {
+            data,
+            clock,
+            profile: to_profile,
+            evaluate: wants(ServiceName::Evaluate).then(|| to_all.clone()),
+        };
+        let mut mounted = Mounted::new(&profile);
         if wants(ServiceName::Recommend) {
-            let config = self::config(&folder(data, "recommend")?, "recommend", Vec::new())?;
-            let peers = rapport_recommend::Peers {
-                profile: to_profile.clone(),
-                evaluate: to_evaluate.clone(),
-            };
-            let service = Recommend::start(&config, peers, Arc::clone(&clock)).await;
-            let service = service.map_err(cannot_start("recommend"))?;
-            service.mount(&mut mounted.routes);
-            mounted.limits.extend(Recommend::request_limits());
-            mounted.add(&Recommend::SERVICES, async move { service.drain().await });
+            opening.recommend(&mut mounted).await?;
         }
         if wants(ServiceName::Ads) {
-            let config = self::config(&folder(data, "ads")?, "ads", Vec::new())?;
-            let peers = rapport_ads::Peers {
-                profile: to_profile.clone(),
-                evaluate: to_evaluate,
-            };
-            let service = Ads::start(&config, peers, Arc::clone(&clock)).await;
-            let service = service.map_err(cannot_start("ads"))?;
-            service.mount(&mut mounted.routes);
-            mounted.add(&Ads::SERVICES, async move { service.drain().await });
+            opening.ads(&mut mounted).await?;
         }
         if wants(ServiceName::Care) {
-            let config = self::config(&folder(data, "care")?, "care", Vec::new())?;
-            let peers = rapport_care::Peers {
-                profile: to_profile.clone(),
-            };
-            let service = Care::start(&config, peers, Arc::clone(&clock)).await;
-            let service = service.map_err(cannot_start("care"))?;
-            service.mount(&mut mounted.routes);
-            mounted.add(&Care::SERVICES, async move { service.drain().await });
+            opening.care(&mut mounted).await?;
         }
         if wants(ServiceName::Evaluate) {
-            let config = self::config(&folder(data, "evaluate")?, "evaluate", Vec::new())?;
-            let service = Evaluate::start(&config, to_profile.clone(), Arc::clone(&clock)).await;
-            let service = service.map_err(cannot_start("evaluate"))?;
-            service.mount(&mut mounted.routes);
-            mounted.add(&Evaluate::SERVICES, async move { service.drain().await });
+            opening.evaluate(&mut mounted).await?;
         }
         let bound = mounted.bind(serve, incoming)?;
         let (address, stop) = (bound.address(), CancellationToken::new());
@@ -156,6 +125,84 @@ impl House {
         let _ = self.outer.await;
         self.inner_stop.cancel();
         let _ = self.inner.await;
+    }
+}
+
+/// Opens the log and everything that the other four ask for.
+async fn open_profile(
+    data: &Path,
+    own: &Channel,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Profile>, Failure> {
+    let keyring = data.join("keyring");
+    let flags = vec![flag("--keyring", &keyring)];
+    let config = config(&folder(data, "profile")?, "profile", flags)?;
+    Keyring::open_or_create(&keyring).map_err(|error| Failure::Failed(error.to_string()))?;
+    let profile = Profile::start(&config, Arc::clone(clock), own.clone()).await;
+    Ok(Arc::new(profile.map_err(cannot_start("profile"))?))
+}
+
+/// What the services beside profile are opened with, each by its own method.
+struct Opening<'a> {
+    data: &'a Path,
+    clock: Arc<dyn Clock>,
+    profile: Channel,
+    /// `None` where evaluate does not run.
+    evaluate: Option<Channel>,
+}
+
+impl Opening<'_> {
+    fn config<C: Parser>(&self, name: &str) -> Result<C, Failure> {
+        config(&folder(self.data, name)?, name, Vec::new())
+    }
+
+    async fn recommend(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+        let peers = rapport_recommend::Peers {
+            profile: self.profile.clone(),
+            evaluate: self.evaluate.clone(),
+        };
+        let config = self.config("recommend")?;
+        let service = Recommend::start(&config, peers, Arc::clone(&self.clock)).await;
+        let service = service.map_err(cannot_start("recommend"))?;
+        service.mount(&mut mounted.routes);
+        mounted.limits.extend(Recommend::request_limits());
+        mounted.add(&Recommend::SERVICES, async move { service.drain().await });
+        Ok(())
+    }
+
+    async fn ads(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+        let peers = rapport_ads::Peers {
+            profile: self.profile.clone(),
+            evaluate: self.evaluate.clone(),
+        };
+        let config = self.config("ads")?;
+        let service = Ads::start(&config, peers, Arc::clone(&self.clock)).await;
+        let service = service.map_err(cannot_start("ads"))?;
+        service.mount(&mut mounted.routes);
+        mounted.add(&Ads::SERVICES, async move { service.drain().await });
+        Ok(())
+    }
+
+    async fn care(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+        let peers = rapport_care::Peers {
+            profile: self.profile.clone(),
+        };
+        let config = self.config("care")?;
+        let service = Care::start(&config, peers, Arc::clone(&self.clock)).await;
+        let service = service.map_err(cannot_start("care"))?;
+        service.mount(&mut mounted.routes);
+        mounted.add(&Care::SERVICES, async move { service.drain().await });
+        Ok(())
+    }
+
+    async fn evaluate(&self, mounted: &mut Mounted) -> Result<(), Failure> {
+        let config = self.config("evaluate")?;
+        let profile = self.profile.clone();
+        let service = Evaluate::start(&config, profile, Arc::clone(&self.clock)).await;
+        let service = service.map_err(cannot_start("evaluate"))?;
+        service.mount(&mut mounted.routes);
+        mounted.add(&Evaluate::SERVICES, async move { service.drain().await });
+        Ok(())
     }
 }
 
