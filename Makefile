@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 STEP := scripts/step
 
-.PHONY: help demo test lint proto bench bench-attribution doc deny tools ci golden helm-render
+.PHONY: help demo test lint proto bench bench-attribution bench-recommend doc deny tools ci golden helm-render
 
 help: ## Lists the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,7 @@ bench: ## Runs the benchmarks, or those of BENCH="NAME …"; RESULTS.md in bench
 	cargo build --release --locked --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/release/rapport-bench" $(BENCH)
 
-# Real files to measure on: a folder `data` here, or the one next door that the issues name.
+# Real files to measure on: a folder `data` here, or one beside this checkout.
 DATA ?= $(firstword $(wildcard data ../shared/data) data)
 TARGET = $${CARGO_TARGET_DIR:-target}
 
@@ -44,6 +44,13 @@ bench-attribution: ## Attribution beside ChannelAttribution on PATHS=FILE: same 
 	cargo build --release --locked -p rapport-lab
 	.tools/rivals/bin/python bench/rivals/attribution.py "$(TARGET)/release/rapport-lab" \
 	  "$(or $(PATHS),$(DATA)/evaluate/journeys.csv.gz)"
+
+bench-recommend: ## iALS beside implicit on TRAIN=FILE TEST=FILE: CPU-seconds to the same loss, ranking.
+	@$(STEP) "rivals" scripts/venv rivals
+	cargo build --release --locked -p rapport-lab
+	cargo build --release --locked -p recommend-domain --example ials_rate
+	.tools/rivals/bin/python bench/rivals/recommend.py "$(TARGET)/release/examples/ials_rate" "$(TARGET)/release/rapport-lab" \
+	  "$(or $(TRAIN),$(DATA)/recommend/gowalla/train.csv.gz)" "$(or $(TEST),$(DATA)/recommend/gowalla/test.csv.gz)"
 
 doc: ## Builds the documentation of every crate; a broken link is an error.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

@@ -167,7 +167,7 @@ pub(crate) fn keep_nearest(found: &mut Vec<Found>, keep: usize) {
         });
         found.truncate(keep);
         // Sums of scores depend on the order of addition: newest first, as they were found.
-        found.sort_unstable_by(|a, b| b.session.cmp(&a.session));
+        found.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.session));
     }
 }
 
