@@ -47,13 +47,19 @@ fn is_variable(name: &str) -> bool {
         .all(|letter| letter.is_ascii_uppercase() || letter == '_' || letter.is_ascii_digit())
 }
 
-/// The variables that a text declares by `env = "NAME"`.
+/// The variables that a text declares: by `env = "NAME"`, and those of a database by their prefix.
 fn declared_variables(text: &str) -> BTreeSet<String> {
-    let ends = text
-        .split("env = \"")
-        .skip(1)
-        .filter_map(|rest| rest.split_once('"'));
-    ends.map(|(name, _)| name.to_owned()).collect()
+    let mut names: BTreeSet<String> = quoted_after(text, "env = \"").map(str::to_owned).collect();
+    for prefix in quoted_after(text, "database_args!(\"") {
+        names.insert(format!("{prefix}_DATABASE_URL"));
+        names.insert(format!("{prefix}_DATABASE_CONNECTIONS_MAX"));
+    }
+    names
+}
+
+fn quoted_after<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
+    let rests = text.split(start).skip(1);
+    rests.filter_map(|rest| Some(rest.split_once('"')?.0))
 }
 
 #[test]

@@ -7,8 +7,13 @@ use rapport_stories::{SERVICES, binary};
 /// Starts a service with one setting and returns its exit code and what it said.
 fn refused(service: &str, name: &str, value: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
+    let keyring = folder.path().join("keyring");
+    let mut create = Command::new(binary("rapport"));
+    let made = create.args(["keyring", "create"]).arg(&keyring).output();
+    assert!(made.unwrap().status.success());
     let output = Command::new(binary(&format!("rapport-{service}")))
         .current_dir(folder.path())
+        .env("PROFILE_KEYRING", &keyring)
         .env(name, value)
         .env("RAPPORT_LISTEN", "127.0.0.1:0")
         .stdin(Stdio::null())
