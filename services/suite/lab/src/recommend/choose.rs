@@ -8,6 +8,7 @@ use recommend_domain::{ItemIdx, SocialOptions};
 use serde_json::{Value, json};
 
 use self::budget::Budget;
+use self::grids::Family;
 use super::data::{Query, Training};
 use super::models::{Model, Workshop};
 use super::serve::{serve, serve_mixes};
@@ -25,6 +26,10 @@ const STREAM_ITEMS: u64 = 0x6974_656d;
 const STREAM_USERS: u64 = 0x7573_6572;
 /// Shares of friends that are tried beside a model; the first is none.
 const SOCIAL_SHARES: [f32; 6] = [0.0, 0.05, 0.1, 0.2, 0.3, 0.45];
+
+/// A family that does not come near the best one, by this factor, joins no blend: it would cost more than
+/// it adds.
+const WORTH_BLENDING: f64 = 0.8;
 
 /// The training file cut in two: what a trial learns from, and whom it is judged by.
 #[derive(Debug)]
@@ -194,21 +199,24 @@ impl Search<'_> {
         best.cloned()
     }
 
+    /// Keeps from all other trials what judging blends will cost.
+    fn set_aside_for_blend(&mut self, families: &[Family], items: usize) {
+        let parts = families.iter().map(|family| (family.first(items), 0.0));
+        let blend = Spec::Blend(parts.collect());
+        let mixes = grids::mixes(families.len()).len();
+        self.budget.set_aside(&blend, mixes);
+    }
+
     /// Tries weightings of the best of each family around the best single one.
     fn blend(&mut self) -> Result<(), LabError> {
-        let mut families: Vec<(Spec, f64)> = [
-            self.best_where(|spec| matches!(spec, Spec::Filter(..))),
-            self.best_where(|spec| matches!(spec, Spec::UserKnn(_))),
-            self.best_where(|spec| matches!(spec, Spec::Ials(_))),
-            self.best_where(|spec| {
-                matches!(spec, Spec::ItemKnn(_) | Spec::Ease(_) | Spec::Slim(_))
-            }),
-            self.best_where(|spec| matches!(spec, Spec::Content)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let own = Family::all(false)
+            .iter()
+            .map(|family| self.best_where(|spec| family.has(spec)));
+        let content = self.best_where(|spec| matches!(spec, Spec::Content));
+        let mut families: Vec<(Spec, f64)> = own.chain([content]).flatten().collect();
         families.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let enough = families.first().map_or(0.0, |best| best.1 * WORTH_BLENDING);
+        families.retain(|(_, score)| *score >= enough);
         let parts: Vec<(Spec, f32)> = families.iter().map(|(it, _)| (it.clone(), 0.0)).collect();
         if parts.len() < 2 {
             return Ok(());
@@ -252,12 +260,21 @@ pub(crate) fn choose(
     if validation.training.content.is_some() {
         search.score(Spec::Content);
     }
-    grids::choose_item_knn(&mut search);
-    grids::choose_ease_or_slim(&mut search);
-    grids::choose_filter(&mut search);
+    let items = validation.training.items.len();
+    let families = Family::all(loadable);
+    let mut promise: Vec<(Family, f64)> = Vec::new();
+    for family in families {
+        let score = search.score(family.first(items));
+        promise.push((*family, score.unwrap_or(f64::NEG_INFINITY)));
+    }
+    // What is left goes to the most promising first, but for the blend's part of it.
+    promise.sort_by(|a, b| b.1.total_cmp(&a.1));
     if !loadable {
-        grids::choose_user_knn(&mut search);
-        grids::choose_ials(&mut search);
+        search.set_aside_for_blend(families, items);
+    }
+    promise.iter().for_each(|(it, _)| it.refine(&mut search));
+    if !loadable {
+        search.budget.release();
         search.blend()?;
     }
     let (ndcg, spec) = search.best;

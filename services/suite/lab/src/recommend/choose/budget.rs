@@ -16,6 +16,8 @@ const PANEL: f64 = 20.0;
 #[derive(Debug)]
 pub(super) struct Budget {
     left: f64,
+    /// Steps that only [`Self::release`] makes free.
+    set_aside: f64,
     queries: f64,
     items: f64,
     people: f64,
@@ -33,6 +35,7 @@ impl Budget {
             .map(|it| it.len() as f64);
         Self {
             left: cpu_seconds * STEPS_PER_SECOND,
+            set_aside: 0.0,
             queries: validation.queries.len() as f64,
             items: validation.training.items.len() as f64,
             people: validation.training.histories.len() as f64,
@@ -52,8 +55,25 @@ impl Budget {
 
     /// Pays for judging a number of weightings of a blend at once.
     pub(super) fn pay_mixes(&mut self, blend: &Spec, mixes: usize) -> bool {
+        self.take(self.mixes(blend, mixes))
+    }
+
+    /// Keeps back what judging a number of weightings of a blend costs; half of what is left at most.
+    pub(super) fn set_aside(&mut self, blend: &Spec, mixes: usize) {
+        let kept = self.mixes(blend, mixes).min(self.left / 2.0);
+        self.left -= kept;
+        self.set_aside += kept;
+    }
+
+    /// Makes free what was kept back.
+    pub(super) fn release(&mut self) {
+        self.left += self.set_aside;
+        self.set_aside = 0.0;
+    }
+
+    fn mixes(&self, blend: &Spec, mixes: usize) -> f64 {
         let each = self.queries * self.items;
-        self.take(self.fit(blend) + self.serve(blend) + 0.5 * each * mixes as f64)
+        self.fit(blend) + self.serve(blend) + 0.5 * each * mixes as f64
     }
 
     fn take(&mut self, steps: f64) -> bool {

@@ -1,4 +1,4 @@
-//! What is tried, family by family: one setting after the other, the best kept.
+//! What is tried: every family once, then family by family one setting after the other, the best kept.
 
 use recommend_domain::{
     EASE_ITEMS_MAX, GraphFilterOptions, IalsOptions, ItemItemOptions, SlimOptions, UserUserOptions,
@@ -7,11 +7,82 @@ use recommend_domain::{
 use super::Search;
 use crate::recommend::spec::Spec;
 
-pub(super) fn choose_item_knn(search: &mut Search<'_>) {
-    let mut it = ItemItemOptions {
+/// A way to recommend, and where the search for its settings begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    ItemKnn,
+    /// EASE where it fits, else the sparse way to the same end.
+    Linear,
+    Filter,
+    UserKnn,
+    Ials,
+}
+
+impl Family {
+    /// The families, cheap ones first; `loadable`: only those that the services can load.
+    pub(super) fn all(loadable: bool) -> &'static [Self] {
+        const ALL: [Family; 5] = [
+            Family::ItemKnn,
+            Family::Linear,
+            Family::Filter,
+            Family::UserKnn,
+            Family::Ials,
+        ];
+        if loadable { &ALL[..3] } else { &ALL }
+    }
+
+    /// Whether a recommender is one of this family's.
+    pub(super) fn has(self, spec: &Spec) -> bool {
+        match spec {
+            Spec::ItemKnn(_) => self == Self::ItemKnn,
+            Spec::Ease(_) | Spec::Slim(_) => self == Self::Linear,
+            Spec::Filter(..) => self == Self::Filter,
+            Spec::UserKnn(_) => self == Self::UserKnn,
+            Spec::Ials(_) => self == Self::Ials,
+            Spec::Popularity | Spec::Content | Spec::Social(_) | Spec::Blend(_) => false,
+        }
+    }
+
+    /// The settings to begin with: published or usual ones.
+    pub(super) fn first(self, items: usize) -> Spec {
+        match self {
+            Self::ItemKnn => Spec::ItemKnn(first_item_knn()),
+            Self::Linear if items <= EASE_ITEMS_MAX => Spec::Ease(RIDGE),
+            Self::Linear => Spec::Slim(SlimOptions::default()),
+            Self::Filter => bspm(GraphFilterOptions::bspm()),
+            Self::UserKnn => Spec::UserKnn(UserUserOptions::default()),
+            Self::Ials => Spec::Ials(IalsOptions::default()),
+        }
+    }
+
+    /// Tries other settings around the first.
+    pub(super) fn refine(self, search: &mut Search<'_>) {
+        match self {
+            Self::ItemKnn => refine_item_knn(search),
+            Self::Linear => refine_linear(search),
+            Self::Filter => refine_filter(search),
+            Self::UserKnn => refine_user_knn(search),
+            Self::Ials => refine_ials(search),
+        }
+    }
+}
+
+/// Ridge that the search for EASE's begins with.
+const RIDGE: f32 = 100.0;
+
+fn first_item_knn() -> ItemItemOptions {
+    ItemItemOptions {
         neighbours: 200,
         ..ItemItemOptions::default()
-    };
+    }
+}
+
+fn bspm(it: GraphFilterOptions) -> Spec {
+    Spec::Filter("bspm", it)
+}
+
+fn refine_item_knn(search: &mut Search<'_>) {
+    let mut it = first_item_knn();
     let dampings = [0.0, 0.1, 0.2, 0.4, 0.5, 0.6].into_iter();
     it = search.best_of(
         it,
@@ -44,7 +115,7 @@ pub(super) fn choose_item_knn(search: &mut Search<'_>) {
     );
 }
 
-pub(super) fn choose_user_knn(search: &mut Search<'_>) {
+fn refine_user_knn(search: &mut Search<'_>) {
     let mut it = UserUserOptions::default();
     let dampings = [0.1, 0.2, 0.4, 0.5, 0.6].into_iter();
     it = search.best_of(
@@ -72,11 +143,10 @@ pub(super) fn choose_user_knn(search: &mut Search<'_>) {
     );
 }
 
-/// EASE where it fits, else the sparse way to the same end.
-pub(super) fn choose_ease_or_slim(search: &mut Search<'_>) {
+fn refine_linear(search: &mut Search<'_>) {
     if search.validation.training.items.len() <= EASE_ITEMS_MAX {
         let ridges = [10.0, 30.0, 300.0, 1_000.0, 3_000.0].into_iter();
-        search.best_of(100.0, ridges, Spec::Ease);
+        search.best_of(RIDGE, ridges, Spec::Ease);
         return;
     }
     let it = SlimOptions::default();
@@ -101,8 +171,7 @@ pub(super) fn choose_ease_or_slim(search: &mut Search<'_>) {
 }
 
 /// From the published settings of both filters, first what one set of eigenvectors serves.
-pub(super) fn choose_filter(search: &mut Search<'_>) {
-    let bspm = |it: GraphFilterOptions| Spec::Filter("bspm", it);
+fn refine_filter(search: &mut Search<'_>) {
     let mut it = GraphFilterOptions::bspm();
     let blurred = [0.0, 1.2, 1.8].into_iter();
     it = search.best_of(
@@ -148,7 +217,7 @@ pub(super) fn choose_filter(search: &mut Search<'_>) {
     );
 }
 
-pub(super) fn choose_ials(search: &mut Search<'_>) {
+fn refine_ials(search: &mut Search<'_>) {
     let mut it = IalsOptions::default();
     let weights = [0.1, 0.03, 0.003].into_iter();
     it = search.best_of(
