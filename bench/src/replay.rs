@@ -76,7 +76,8 @@ async fn speeds(server: &Server, began: Instant) -> io::Result<BTreeMap<String, 
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     let speed = |(events, took): (f64, Duration)| (events / took.as_secs_f64()).round();
-    let speeds = applied.into_iter();
+    // A projection that none of these events concerns has no speed.
+    let speeds = applied.into_iter().filter(|(_, seen)| seen.0 > 0.0);
     Ok(speeds.map(|(name, seen)| (name, speed(seen))).collect())
 }
 

@@ -198,13 +198,14 @@ impl Refresher {
             if self.refused.contains(&row.version) {
                 continue;
             }
+            let version = row.version;
             match load(&self.objects, row).await? {
                 Some(model) => {
                     self.model = Some(Arc::new(model));
                     return Ok(true);
                 }
                 None => {
-                    self.refused.insert(row.version);
+                    self.refused.insert(version);
                 }
             }
         }

@@ -87,7 +87,7 @@ impl Shelf {
         }
         let moved = model.and_then(|model| {
             let moved = model.trained.clone().into_numbering(&mut items).ok()?;
-            Some((model.row, moved.similar, moved.together))
+            Some((model.row.clone(), moved.similar, moved.together))
         });
         let (model, similar, together) = match moved {
             Some((row, similar, together)) => (Some(row), similar, together),

@@ -22,6 +22,7 @@ mod popularity;
 mod rank;
 mod reason;
 mod rerank;
+mod selection;
 mod session;
 mod slim;
 mod social;
@@ -59,6 +60,9 @@ pub use rank::{
 };
 pub use reason::{Language, Reason};
 pub use rerank::{POOL_MAX, Rerank, rerank};
+pub use selection::{
+    JUDGED_PERSONS_MAX, JUDGED_PERSONS_MIN, Selection, SimilarAlgorithm, Trial, select_similar,
+};
 pub use session::{
     ATTENTION_ITEMS_MAX, ATTENTION_WIDTH_MAX, AttentionModel, AttentionOptions, BLEND_PARTS_MAX,
     BlendModel, BlendOptions, CLICKS_MAX, EPOCHS_MAX, MarkovModel, MarkovOptions,

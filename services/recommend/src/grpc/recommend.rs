@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::projection::timeline::fold;
 use crate::projection::{SubjectTimeline, Timelines};
 use crate::serving::Serving;
+use crate::store::model::ModelRow;
 
 /// The experiment whose variants this service knows. `control` ranks as always.
 pub const EXPERIMENT: &str = "recommend_ranking";
@@ -183,7 +184,8 @@ impl RecommendApi {
         let model_version = serving
             .shelf
             .model
-            .map(|row| row.name())
+            .as_ref()
+            .map(ModelRow::name)
             .unwrap_or_default();
         let arms = decision.arms.exposures(&[EXPERIMENT]);
         let draft = DecisionDraft {

@@ -6,7 +6,7 @@ use rapport_types::{Micros, UnixMillis};
 use recommend_domain::{Availability, Item, ItemFields};
 
 use super::item;
-use super::model::{self, ModelRow};
+use super::model::{self, ModelChoice, ModelRow};
 
 struct Fixture {
     db: Db,
@@ -125,6 +125,12 @@ async fn models_are_listed_newest_first_and_forgotten(fixture: Fixture) {
         items: 3,
         graph_version: 4,
         size_bytes: 5,
+        algorithm: "slim".to_owned(),
+        choice: ModelChoice {
+            judged_persons: 6,
+            ndcg: Some(0.25),
+            plain_ndcg: (version > 2).then_some(0.125),
+        },
     };
     for version in 1..=3 {
         let mut tx = db.begin().await.unwrap();

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use recommend_domain::{
-    BasketModel, BasketOptions, ItemIdx, ItemItemModel, ItemItemOptions, Items, Timeline,
-    TrainedModels,
+    BasketModel, BasketOptions, ItemIdx, Items, Selection, SimilarAlgorithm, Timeline,
+    TrainedModels, select_similar,
 };
 
 use super::histories::Histories;
+use crate::store::model::ModelChoice;
 
 /// Purchases further apart than this are two baskets: an order's lines come at once.
 const BASKET_GAP_MS: i64 = 30 * 60 * 1_000;
+
+/// Draws what is held out: the same histories are cut the same way on every replica.
+const SEED: u64 = 0;
 
 /// A model, ready to be saved.
 #[derive(Debug)]
@@ -21,6 +25,10 @@ pub(super) struct Fitted {
     pub(super) persons: usize,
     /// Items with a neighbour.
     pub(super) items: usize,
+    /// The model that was found best.
+    pub(super) algorithm: SimilarAlgorithm,
+    /// What it was worth.
+    pub(super) choice: ModelChoice,
 }
 
 /// Trains on all cores. Ids are numbered in their order and persons come in the order of their
@@ -51,7 +59,9 @@ pub(super) fn fit(histories: Histories) -> Fitted {
         }
     }
     rows.retain(|row| !row.is_empty());
-    let similar = ItemItemModel::train(rows.iter().map(Vec::as_slice), &ItemItemOptions::default());
+    let selection = select_similar(&rows, SEED);
+    let (algorithm, choice) = (selection.algorithm, choice(&selection));
+    let similar = selection.model;
     let together = BasketModel::train(baskets.iter().map(Vec::as_slice), &BasketOptions::default());
     let has_neighbour = |at: &u32| !similar.neighbours(ItemIdx(*at)).is_empty();
     let with_neighbour = (0..items.len() as u32).filter(has_neighbour).count();
@@ -66,6 +76,17 @@ pub(super) fn fit(histories: Histories) -> Fitted {
         file: trained.to_bytes(),
         persons: rows.len(),
         items: with_neighbour,
+        algorithm,
+        choice,
+    }
+}
+
+fn choice(selection: &Selection) -> ModelChoice {
+    let ndcg = |of: SimilarAlgorithm| selection.trial(of).map(|trial| trial.ndcg);
+    ModelChoice {
+        judged_persons: selection.persons as i64,
+        ndcg: ndcg(selection.algorithm),
+        plain_ndcg: ndcg(SimilarAlgorithm::ItemKnn),
     }
 }
 

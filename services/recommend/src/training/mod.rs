@@ -109,6 +109,8 @@ impl Trainer {
             items: fitted.items as i64,
             graph_version: graph_version as i64,
             size_bytes: fitted.file.len() as i64,
+            algorithm: fitted.algorithm.name().to_owned(),
+            choice: fitted.choice,
         };
         let response = self.save(asked, row, fitted).await?;
         RECOMMEND_TRAINING_DURATION.observe(started.elapsed().as_secs_f64(), &[]);
@@ -143,16 +145,15 @@ impl Trainer {
             model = row.name(),
             persons = row.persons,
             items = row.items,
+            algorithm = row.algorithm,
+            ndcg = row.choice.ndcg,
+            plain_ndcg = row.choice.plain_ndcg,
             "trained"
         );
-        if forget > 0 {
-            self.forget(ModelRow {
-                version: forget,
-                ..row
-            })
-            .await;
-        }
         let is_served = |version: i64| version >= row.version;
+        if forget > 0 {
+            self.forget(&model::object(forget)).await;
+        }
         self.refresh
             .until(|served| {
                 served
@@ -163,8 +164,8 @@ impl Trainer {
         Ok(response)
     }
 
-    async fn forget(&self, row: ModelRow) {
-        if let Err(error) = self.objects.delete(&row.object()).await {
+    async fn forget(&self, object: &str) {
+        if let Err(error) = self.objects.delete(object).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "an old model's file stays");
         }
@@ -198,5 +199,9 @@ pub fn to_wire(row: &ModelRow) -> Model {
         items: row.items as u64,
         graph_version: row.graph_version as u64,
         size_bytes: row.size_bytes as u64,
+        algorithm: row.algorithm.clone(),
+        judged_persons: row.choice.judged_persons as u64,
+        ndcg: row.choice.ndcg,
+        plain_ndcg: row.choice.plain_ndcg,
     }
 }

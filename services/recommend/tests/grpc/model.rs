@@ -1,12 +1,12 @@
 //! Models: training, idempotency, one at a time, damage.
 
-use rapport_api::recommend::v1::TrainModelRequest;
+use rapport_api::recommend::v1::{GetModelRequest, TrainModelRequest};
 use rapport_api::r#type::v1::Degraded;
 use rapport_store::lease;
 use tonic::Code;
 
 use crate::support::{
-    BOTH, NOW, bad_fields, buyers, eventually, ids, item, reason, spawn, subject, view,
+    BOTH, NOW, bad_fields, buyers, eventually, ids, item, purchase, reason, spawn, subject, view,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,6 +25,8 @@ async fn a_training_counts_those_who_permit_it_and_happens_once_per_request() {
     assert_eq!(model.trained_at_ms, NOW.0);
     let file = std::fs::read(kept.model_file(1)).unwrap();
     assert_eq!(model.size_bytes, file.len() as u64);
+    let choice = (model.algorithm.as_str(), model.judged_persons, model.ndcg);
+    assert_eq!(choice, ("item-knn", 0, None), "six persons judge nothing");
     kept.clock.advance(1_000);
     assert_eq!(
         running.train("t-1").await.unwrap(),
@@ -49,6 +51,38 @@ async fn a_training_counts_those_who_permit_it_and_happens_once_per_request() {
         .train_model(TrainModelRequest { request_id })
         .await;
     assert_eq!(bad_fields(&status.unwrap_err()), ["request_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_says_how_it_was_chosen() {
+    const GOODS: [[&str; 4]; 2] = [
+        ["mug", "cup", "pot", "tea"],
+        ["lamp", "bulb", "cord", "plug"],
+    ];
+    let (running, kept) = spawn().await;
+    let people: Vec<_> = (1..=60).map(subject).collect();
+    running.grant(&kept, &people, &BOTH).await;
+    let mut last = Vec::new();
+    for (at, person) in people.iter().enumerate() {
+        let taste = GOODS[at % 2];
+        let three = [
+            taste[at / 2 % 4],
+            taste[(at / 2 + 1) % 4],
+            taste[(at / 2 + 2) % 4],
+        ];
+        let order = purchase(&three);
+        last.push(kept.log.did(*person, "purchase", NOW.0, &order));
+    }
+    for place in last {
+        running.has(place).await;
+    }
+    let model = running.train("t").await.unwrap();
+    assert_eq!((model.persons, model.judged_persons), (60, 60));
+    let (ndcg, plain) = (model.ndcg.unwrap(), model.plain_ndcg.unwrap());
+    // Whoever likes mugs has one good of the same taste held out and another to be mistaken for it.
+    assert!(plain > 0.5 && ndcg >= plain && ndcg <= 1.0, "{model:?}");
+    let served = running.models().get_model(GetModelRequest {}).await;
+    assert_eq!(served.unwrap().into_inner().model, Some(model));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use rapport_api::care::v1::case_service_client::CaseServiceClient;
 use rapport_api::profile::v1 as profile;
 use rapport_api::profile::v1::event_service_client::EventServiceClient;
 use rapport_api::recommend::v1 as recommend;
+use rapport_api::recommend::v1::model_service_client::ModelServiceClient;
 use rapport_api::recommend::v1::recommend_service_client::RecommendServiceClient;
 use rapport_api::r#type::v1::Channel;
 use rapport_types::{Micros, SubjectId};
@@ -132,6 +133,22 @@ pub(super) async fn show_recommendations(peers: &Peers, person: &Person) -> Resu
         answer.model_version,
         hex(&answer.decision_id)
     ));
+    show_model(peers).await
+}
+
+/// Says how the served model was chosen.
+async fn show_model(peers: &Peers) -> Result<(), Failure> {
+    let mut client = ModelServiceClient::new(peers.recommend.clone());
+    let answer = client.get_model(recommend::GetModelRequest {}).await;
+    let model = answer.map_err(failed("model"))?.into_inner().model;
+    let Some(model) = model else { return Ok(()) };
+    if let (Some(ndcg), Some(plain)) = (model.ndcg, model.plain_ndcg) {
+        line(&format!(
+            "it is {}, the best on what training held out of {} histories: NDCG@20 {ndcg:.4}, plain \
+             neighbours {plain:.4}",
+            model.algorithm, model.judged_persons
+        ));
+    }
     Ok(())
 }
 
