@@ -5,6 +5,7 @@
 //! crate, never from the C library of the machine (which may differ in the last bit).
 
 mod assign;
+mod beta_gamma;
 pub mod dense;
 mod distributions;
 mod eigen;
@@ -13,6 +14,7 @@ mod histogram;
 mod hyperloglog;
 mod interval;
 mod inverse;
+mod minimise;
 mod moments;
 mod normal;
 mod rng;
@@ -20,6 +22,7 @@ mod special;
 mod subspace;
 
 pub use assign::{BUCKETS, assigned_arm, bucket};
+pub use beta_gamma::{digamma, ln_beta};
 pub use distributions::{Beta, ChiSquared, FisherF, StudentT};
 pub use eigen::{EIGEN_MAX, Eigen, cholesky, cholesky_solve, symmetric_eigen};
 pub use hash::stable_hash64;
@@ -29,6 +32,7 @@ pub use interval::{
     Interval, RESAMPLES_MAX, bootstrap, bootstrap_mean, quantile_sorted, two_sided_z, wilson,
 };
 pub use inverse::invert_positive;
+pub use minimise::{Minimum, minimise};
 pub use moments::{Moments, PairMoments};
 pub use normal::{normal_cdf, normal_pdf, normal_quantile, normal_sf, normal_two_sided};
 pub use rng::Rng;

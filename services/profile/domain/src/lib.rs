@@ -1,11 +1,12 @@
 //! The pure core of `profile`: the identity graph, identifiers, consent registers, the state kept
-//! per subject with its view, erasure receipts and the audit chain.
+//! per subject with its view, models of customer value, erasure receipts and the audit chain.
 //!
 //! No I/O, no clock, no randomness: the service stores what is computed here and passes the time.
 //! Everything kept per subject is an integer under a commutative, associative merge, so a person's
 //! view is the same bytes whatever order its members are folded in.
 
 mod audit;
+pub mod clv;
 mod consent;
 mod decay;
 mod erasure;
