@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::features::Occurrence;
-use crate::network::{Network, softmax};
+use crate::network::{Judgement, Network, largest, softmax};
 use crate::options::{Algorithm, TrainError, TrainOptions, TrainReport};
 use crate::quantised::Quantised;
+use crate::scope::{Scope, Signals, signals};
 use crate::validate::log;
 use crate::vocabulary::{RowBuffer, Vocabulary};
 
@@ -32,8 +33,8 @@ pub struct TextClassifier {
     pub(crate) weights: Quantised,
     pub(crate) bias: Vec<f32>,
     pub(crate) mixture: Mixture,
-    /// Smallest margin of a text that is in scope; `None` when no label could be held out to find it.
-    pub(crate) threshold: Option<f32>,
+    /// What tells texts of no label; `None` when no label could be held out to find it.
+    pub(crate) scope: Option<Scope>,
 }
 
 /// How margins and the network become probabilities.
@@ -61,8 +62,9 @@ pub struct Prediction<'a> {
     /// True if the text is unlike everything that any label was trained with. `label` is then the
     /// least bad guess.
     pub out_of_scope: bool,
-    /// Distance of the text from the best label's boundary, in margins: what `out_of_scope` compares
-    /// with the threshold. Unbounded; larger is more at home.
+    /// How much at home the text is: the log odds, even at the start, that one of the labels fits. What
+    /// `out_of_scope` compares with the threshold. Unbounded; without labels to learn this from, the
+    /// best label's margin.
     pub confidence: f64,
 }
 
@@ -123,12 +125,7 @@ impl TextClassifier {
     /// Cost: tens of microseconds for a short text, one thread.
     #[must_use]
     pub fn predict(&self, text: &str) -> Prediction<'_> {
-        let (margins, probabilities) = BUFFER.with_borrow_mut(|buffer| {
-            self.vocabulary.fill(text, buffer);
-            let margins = self.margins(buffer);
-            let probabilities = self.probabilities(&margins, buffer);
-            (margins, probabilities)
-        });
+        let (signals, probabilities) = BUFFER.with_borrow_mut(|buffer| self.judge(text, buffer));
         let mut ranked: Vec<(&str, f64)> = self
             .labels
             .iter()
@@ -136,15 +133,19 @@ impl TextClassifier {
             .zip(probabilities.into_iter().map(f64::from))
             .collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let confidence = margins.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (label, probability) = ranked[0];
+        let confidence = self
+            .scope
+            .as_ref()
+            .map_or(signals[0], |scope| scope.confidence(&signals));
         Prediction {
             label,
             probability,
             ranked,
             out_of_scope: self
-                .threshold
-                .is_some_and(|threshold| confidence < threshold),
+                .scope
+                .as_ref()
+                .is_some_and(|scope| confidence < scope.threshold),
             confidence: f64::from(confidence),
         }
     }
@@ -202,6 +203,20 @@ impl TextClassifier {
         self.weights.get(column, label) - all / columns as f32
     }
 
+    /// Returns what speaks for the text being in scope, and the probability of every label.
+    fn judge(&self, text: &str, buffer: &mut RowBuffer) -> (Signals, Vec<f32>) {
+        self.vocabulary.fill(text, buffer);
+        let margins = self.margins(buffer);
+        let network = self.mixture.network.as_ref();
+        let judgement = network
+            .map(|(_, network)| network.judge(&buffer.columns, &buffer.values, &mut buffer.scaled));
+        let probabilities = self.probabilities(&margins, judgement.as_ref());
+        (
+            signals(largest(&margins), judgement.as_ref()),
+            probabilities,
+        )
+    }
+
     fn margins(&self, buffer: &mut RowBuffer) -> Vec<f32> {
         let mut margins = self.bias.clone();
         let RowBuffer {
@@ -214,18 +229,17 @@ impl TextClassifier {
         spread_binary(margins, self.labels.len())
     }
 
-    fn probabilities(&self, margins: &[f32], buffer: &RowBuffer) -> Vec<f32> {
+    fn probabilities(&self, margins: &[f32], judgement: Option<&Judgement>) -> Vec<f32> {
         let mixture = &self.mixture;
         let mut mixed: Vec<f32> = margins
             .iter()
             .map(|margin| margin * mixture.sharpness)
             .collect();
         softmax(&mut mixed);
-        if let Some((share, network)) = &mixture.network {
-            mixed
-                .iter_mut()
-                .for_each(|probability| *probability *= 1.0 - share);
-            network.add(&buffer.columns, &buffer.values, *share, &mut mixed);
+        if let (Some((share, _)), Some(judgement)) = (&mixture.network, judgement) {
+            for (probability, network) in mixed.iter_mut().zip(&judgement.probabilities) {
+                *probability = (1.0 - share) * *probability + share * network;
+            }
         }
         for (probability, tilt) in mixed.iter_mut().zip(&mixture.tilts) {
             *probability = (log(*probability) + tilt) * mixture.last_sharpness;

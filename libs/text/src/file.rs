@@ -10,12 +10,13 @@ use crate::features::FeatureOptions;
 use crate::network::Network;
 use crate::options::{Algorithm, LABEL_BYTES_MAX, LABELS_MAX, MODEL_BYTES_MAX};
 use crate::quantised::Quantised;
+use crate::scope::{SIGNALS, Scope};
 use crate::vocabulary::{FEATURES_MAX, Vocabulary, Weighing};
 
 /// First bytes of a model file.
 const MAGIC: [u8; 8] = *b"RPTTEXT\0";
 /// Version of the layout below; another one is refused, because feature keys may differ too.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version, checksum of the body, length of the body.
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 /// Most hidden units of all members of a network together.
@@ -186,8 +187,11 @@ impl Writer {
         self.f32s(&vocabulary.idf);
         self.matrix(&model.weights);
         self.f32s(&model.bias);
-        // Not a number stands for "no threshold": no comparison with it rejects anything either.
-        self.f32s(&[model.threshold.unwrap_or(f32::NAN)]);
+        self.u32(usize::from(model.scope.is_some()));
+        if let Some(scope) = &model.scope {
+            self.f32s(&scope.weights);
+            self.f32s(&[scope.bias, scope.threshold]);
+        }
         let mixture = &model.mixture;
         self.f32s(&[mixture.sharpness, mixture.last_sharpness]);
         self.f32s(&mixture.tilts);
@@ -201,6 +205,7 @@ impl Writer {
                 self.f32s(&network.first_bias);
                 self.f32s(&network.second);
                 self.f32s(&network.second_bias);
+                self.matrix(&network.centres);
             }
         }
     }
@@ -246,10 +251,6 @@ impl<'a> Reader<'a> {
         } else {
             Err(ModelFileError::BadField(name))
         }
-    }
-
-    fn f32(&mut self) -> Result<f32, ModelFileError> {
-        Ok(f32::from_le_bytes(self.array()?))
     }
 
     /// Reads finite numbers; a NaN would spread to every probability.
@@ -341,7 +342,8 @@ impl<'a> Reader<'a> {
         let machines = if classes == 2 && linear { 1 } else { classes };
         let weights = self.matrix(vocabulary.len(), machines)?;
         let bias = self.f32s("bias", machines)?;
-        let threshold = self.f32()?;
+        let scope = self.count("scope", 0, 1)?;
+        let scope = (scope == 1).then(|| self.scope()).transpose()?;
         let sharpness = self.f32s("sharpness", 2)?;
         let tilts = self.f32s("tilt", classes)?;
         let members = self.count("number of networks", 0, WIDTH_MAX)?;
@@ -352,7 +354,6 @@ impl<'a> Reader<'a> {
             tilts,
             last_sharpness: sharpness[1],
         };
-        let threshold = (!threshold.is_nan()).then_some(threshold);
         Ok(TextClassifier {
             algorithm,
             labels,
@@ -360,7 +361,18 @@ impl<'a> Reader<'a> {
             weights,
             bias,
             mixture,
-            threshold,
+            scope,
+        })
+    }
+
+    fn scope(&mut self) -> Result<Scope, ModelFileError> {
+        let mut weights = [0.0; SIGNALS];
+        weights.copy_from_slice(&self.f32s("scope weight", SIGNALS)?);
+        let rest = self.f32s("scope threshold", 2)?;
+        Ok(Scope {
+            weights,
+            bias: rest[0],
+            threshold: rest[1],
         })
     }
 
@@ -380,6 +392,7 @@ impl<'a> Reader<'a> {
             first_bias: self.f32s("network bias", members * hidden)?,
             second: self.f32s("network weight", members * hidden * classes)?,
             second_bias: self.f32s("network bias", members * classes)?,
+            centres: self.matrix(members * hidden, classes)?,
         };
         Ok((share, network))
     }

@@ -17,6 +17,7 @@ mod network;
 mod normalise;
 mod options;
 mod quantised;
+mod scope;
 mod tokenise;
 mod train;
 mod validate;

@@ -45,6 +45,21 @@ pub(crate) struct Network {
     pub(crate) second: Vec<f32>,
     /// Shape `[members, classes]`.
     pub(crate) second_bias: Vec<f32>,
+    /// Shape `[members · hidden, classes]`: the mean direction of each class's training rows in the
+    /// hidden layers, at length 1.
+    pub(crate) centres: Quantised,
+}
+
+/// What a network makes of one row.
+#[derive(Debug, Clone)]
+pub(crate) struct Judgement {
+    /// Mean over the members of the probabilities, shape `[classes]`.
+    pub(crate) probabilities: Vec<f32>,
+    /// The best class's score before the softmax, mean over the members. Unbounded: unlike a
+    /// probability it stays low where nothing speaks for any class (Hendrycks et al., ICML 2022).
+    pub(crate) top_score: f32,
+    /// Cosine of the row to the nearest class centre in the hidden layers, in `[-1, 1]`.
+    pub(crate) nearness: f32,
 }
 
 impl Network {
@@ -75,7 +90,7 @@ impl Network {
             }
             first.push(&row);
         }
-        Self {
+        let mut network = Self {
             members: options.members,
             hidden: options.hidden,
             classes,
@@ -92,22 +107,64 @@ impl Network {
                 .iter()
                 .flat_map(|member| member.second_bias.clone())
                 .collect(),
-        }
+            centres: Quantised::with_columns(classes),
+        };
+        network.centres = network.centres_of(rows, labels);
+        network
     }
 
-    /// Adds `share` times the averaged probabilities of a row to `probabilities`, shape `[classes]`.
-    pub(crate) fn add(
+    /// Returns the hidden units of a row before they are rectified, every member's after another's.
+    fn hidden_units(&self, columns: &[u32], values: &[f32], scaled: &mut Vec<f32>) -> Vec<f32> {
+        let mut hidden = self.first_bias.clone();
+        self.first.add_rows(columns, values, scaled, &mut hidden);
+        hidden
+    }
+
+    /// Computes the centres. Classes are tasks and each adds up its rows in their order, so any number
+    /// of threads gives the same sums.
+    fn centres_of(&self, rows: &Rows, labels: &[u32]) -> Quantised {
+        let mut members = vec![Vec::new(); self.classes];
+        for (row, label) in labels.iter().enumerate() {
+            members[*label as usize].push(row);
+        }
+        let centres: Vec<Vec<f32>> = members
+            .par_iter()
+            .map(|members| {
+                let mut sum = vec![0.0; self.members * self.hidden];
+                let mut scaled = Vec::new();
+                for &row in members {
+                    let (columns, values) = rows.row(row);
+                    let hidden = self.hidden_units(columns, values, &mut scaled);
+                    add_scaled(&mut sum, &hidden, inverse_length(&hidden));
+                }
+                let scale = inverse_length(&sum);
+                sum.iter_mut().for_each(|value| *value *= scale);
+                sum
+            })
+            .collect();
+        let mut matrix = Quantised::with_columns(self.classes);
+        for unit in 0..self.members * self.hidden {
+            let row: Vec<f32> = centres.iter().map(|centre| centre[unit]).collect();
+            matrix.push(&row);
+        }
+        matrix
+    }
+
+    /// Judges one row; `scaled` is scratch.
+    pub(crate) fn judge(
         &self,
         columns: &[u32],
         values: &[f32],
-        share: f32,
-        probabilities: &mut [f32],
-    ) {
-        let mut hidden = self.first_bias.clone();
-        self.first
-            .add_rows(columns, values, &mut Vec::new(), &mut hidden);
-        let share = share / self.members as f32;
+        scaled: &mut Vec<f32>,
+    ) -> Judgement {
+        let hidden = self.hidden_units(columns, values, scaled);
+        let mut cosines = vec![0.0; self.classes];
+        let units: Vec<u32> = (0..hidden.len() as u32).collect();
+        self.centres.add_rows(&units, &hidden, scaled, &mut cosines);
+        let share = 1.0 / self.members as f32;
         let mut scores = vec![0.0; self.classes];
+        let mut summed = vec![0.0; self.classes];
+        let mut probabilities = vec![0.0; self.classes];
         for (member, units) in hidden.chunks(self.hidden).enumerate() {
             scores.copy_from_slice(&self.second_bias[member * self.classes..][..self.classes]);
             let second = &self.second[member * self.hidden * self.classes..];
@@ -116,8 +173,14 @@ impl Network {
                     add_scaled(&mut scores, weights, *unit);
                 }
             }
+            add_scaled(&mut summed, &scores, share);
             softmax(&mut scores);
-            add_scaled(probabilities, &scores, share);
+            add_scaled(&mut probabilities, &scores, share);
+        }
+        Judgement {
+            probabilities,
+            top_score: largest(&summed),
+            nearness: largest(&cosines) * inverse_length(&hidden),
         }
     }
 }
@@ -131,6 +194,21 @@ pub(crate) fn softmax(scores: &mut [f32]) {
         total += *score;
     }
     scores.iter_mut().for_each(|score| *score /= total);
+}
+
+/// Returns the largest of some numbers, negative infinity if there are none.
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Returns what scales a vector to length 1, 0 for a vector of zeros.
+fn inverse_length(values: &[f32]) -> f32 {
+    let square: f32 = values.iter().map(|value| value * value).sum();
+    if square > 0.0 {
+        1.0 / square.sqrt()
+    } else {
+        0.0
+    }
 }
 
 fn add_scaled(into: &mut [f32], from: &[f32], scale: f32) {

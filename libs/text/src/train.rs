@@ -11,6 +11,7 @@ use crate::options::{
     TrainReport,
 };
 use crate::quantised::Quantised;
+use crate::scope::Scope;
 use crate::vocabulary::{FEATURES_MAX, Vocabulary, VocabularyOptions, Weighing};
 
 /// From this many rows on a feature must occur twice to be kept.
@@ -192,9 +193,9 @@ impl Task<'_> {
             features,
             ..choice.report
         };
-        let threshold = choice.threshold;
+        let scope = choice.scope;
         (
-            assemble(algorithm, names, vocabulary, &weights, mixture, threshold),
+            assemble(algorithm, names, vocabulary, &weights, mixture, scope),
             report,
         )
     }
@@ -206,7 +207,7 @@ fn assemble(
     vocabulary: Vocabulary,
     weights: &Weights,
     mixture: Mixture,
-    threshold: Option<f32>,
+    scope: Option<Scope>,
 ) -> TextClassifier {
     TextClassifier {
         algorithm,
@@ -215,6 +216,6 @@ fn assemble(
         weights: Quantised::from_dense(&weights.values, weights.classes),
         bias: weights.bias.clone(),
         mixture,
-        threshold,
+        scope,
     }
 }

@@ -1,14 +1,15 @@
 //! Validation inside the training rows: which cost, which network, how sharp, how much for rare
-//! labels, and what counts as out of scope. Numbers only; nothing is fitted for keeps here.
+//! labels. What counts as out of scope is `scope.rs`. Numbers only; nothing is fitted for keeps here.
 
 use rapport_math::Rng;
 use rayon::prelude::*;
 
-use crate::calibrate::{accuracy_and_macro_f1, auroc, fit_sharpness, fit_threshold};
+use crate::calibrate::{accuracy_and_macro_f1, fit_sharpness};
 use crate::classifier::spread_binary;
 use crate::dual::{SolverOptions, Weights, solve};
 use crate::network::{Network, NetworkOptions, softmax};
 use crate::options::{Algorithm, TrainReport};
+use crate::scope::Scope;
 use crate::train::Task;
 use crate::vocabulary::{Rows, Vocabulary, Weighing};
 
@@ -34,22 +35,18 @@ const GAIN_MIN: f64 = 0.001;
 const NETWORK_STEPS_PER_SECOND: f64 = 7e8;
 /// A network with fewer passes than this is not worth having.
 const NETWORK_PASSES_MIN: u32 = 4;
-/// Labels held out at a time, as one part in so many, to play the unknown ones.
-const UNKNOWN_PARTS: usize = 4;
-/// Rounds of holding labels out.
-const UNKNOWN_ROUNDS: usize = 2;
 /// Sharpness without validation rows: a margin of one is odds of about e^3.
 const SHARPNESS_UNKNOWN: f32 = 3.0;
 /// Smallest probability whose logarithm is taken.
 const PROBABILITY_MIN: f32 = 1e-9;
 
 /// One fold: rows to fit on, rows to judge by.
-struct Fold {
-    vocabulary: Vocabulary,
-    rows: Rows,
-    labels: Vec<u32>,
-    held_rows: Rows,
-    held_labels: Vec<u32>,
+pub(crate) struct Fold {
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) rows: Rows,
+    pub(crate) labels: Vec<u32>,
+    pub(crate) held_rows: Rows,
+    pub(crate) held_labels: Vec<u32>,
 }
 
 /// What validation chose.
@@ -62,7 +59,7 @@ pub(crate) struct Choice {
     /// Added to the logarithm of each class's probability.
     pub(crate) tilts: Vec<f32>,
     pub(crate) last_sharpness: f32,
-    pub(crate) threshold: Option<f32>,
+    pub(crate) scope: Option<Scope>,
     pub(crate) report: TrainReport,
 }
 
@@ -77,7 +74,7 @@ impl Task<'_> {
             sharpness: SHARPNESS_UNKNOWN,
             tilts: vec![0.0; self.classes],
             last_sharpness: 1.0,
-            threshold: None,
+            scope: None,
             report: self.empty_report(0),
         };
         if folds.is_empty() {
@@ -93,7 +90,7 @@ impl Task<'_> {
         sharpen(&mut linear, self.classes, choice.sharpness);
         let logs = self.choose_mixture(&folds, &truth, &linear, &mut choice);
         choice.last_sharpness = fit_sharpness(&logs, &truth);
-        self.choose_threshold(&folds[0], &truth, &margins, &mut choice);
+        self.choose_scope(&folds, &mut choice);
         let said = argmax_rows(&logs, self.classes);
         let (accuracy, f1) = accuracy_and_macro_f1(&truth, &said, self.classes);
         choice.report.validated_rows = truth.len();
@@ -207,6 +204,10 @@ impl Task<'_> {
                 }
             }
         }
+        // Even a network that says nothing of the labels may know which texts have none.
+        if self.scope_rounds(folds.len()) > 0 && choice.network.is_none() {
+            choice.network = networks.first().map(|(options, _)| (0.0, *options));
+        }
         best.1
     }
 
@@ -222,7 +223,7 @@ impl Task<'_> {
             self.affordable(
                 self.network_options(*drop),
                 entries,
-                folds.len() * drops.len() + 1,
+                folds.len() * drops.len() + 1 + self.scope_rounds(folds.len()),
             )
         });
         affordable
@@ -264,59 +265,6 @@ impl Task<'_> {
             .map(|count| tilt * libm::logf(even / *count as f32))
             .collect()
     }
-
-    /// Chooses the out-of-scope threshold. Known texts are the held-out ones; labels held out in turn
-    /// play the unknown.
-    fn choose_threshold(&self, fold: &Fold, truth: &[u32], margins: &[f32], choice: &mut Choice) {
-        if self.classes < UNKNOWN_PARTS {
-            return;
-        }
-        let known: Vec<(f32, bool)> = margins
-            .chunks(self.classes)
-            .zip(truth)
-            .map(|(row, label)| (row[argmax(row) as usize], argmax(row) == *label))
-            .collect();
-        let mut order: Vec<u32> = (0..self.classes as u32).collect();
-        Rng::seeded(self.options.seed).fork(2).shuffle(&mut order);
-        let solver = self.solver(choice.cost, choice.balance);
-        let unknown: Vec<f32> = (0..UNKNOWN_ROUNDS)
-            .flat_map(|round| {
-                let gone = order.iter().skip(round).step_by(UNKNOWN_PARTS).copied();
-                self.unknown_confidences(fold, &gone.collect::<Vec<u32>>(), &solver)
-            })
-            .collect();
-        if !unknown.is_empty() {
-            choice.threshold = Some(fit_threshold(&known, &unknown));
-            choice.report.out_of_scope_auroc = Some(auroc(&known, &unknown));
-        }
-    }
-
-    /// Fits without some labels and returns the confidence in their held-out texts.
-    fn unknown_confidences(&self, fold: &Fold, gone: &[u32], solver: &SolverOptions) -> Vec<f32> {
-        // The labels that stay, renumbered.
-        let mut kept = vec![None; self.classes];
-        let stays = (0..self.classes as u32).filter(|label| !gone.contains(label));
-        for (number, label) in stays.enumerate() {
-            kept[label as usize] = Some(number as u32);
-        }
-        let classes = self.classes - gone.len();
-        let (places, labels): (Vec<usize>, Vec<u32>) = (0..fold.labels.len())
-            .filter_map(|row| Some((row, kept[fold.labels[row] as usize]?)))
-            .unzip();
-        let weights = solve(
-            &fold.rows.select(&places),
-            fold.vocabulary.len(),
-            &labels,
-            classes,
-            solver,
-        );
-        margins(&weights, &fold.held_rows, classes)
-            .chunks(classes)
-            .zip(&fold.held_labels)
-            .filter(|(_, label)| kept[**label as usize].is_none())
-            .map(|(row, _)| row[argmax(row) as usize])
-            .collect()
-    }
 }
 
 /// What a choice is judged by: accuracy, and a quarter of macro-F1 in it, so that rare labels count.
@@ -348,7 +296,7 @@ fn sharpen(scores: &mut [f32], classes: usize, sharpness: f32) {
 }
 
 /// Computes every row's margin for every class, shape `[rows, classes]`.
-fn margins(weights: &Weights, rows: &Rows, classes: usize) -> Vec<f32> {
+pub(crate) fn margins(weights: &Weights, rows: &Rows, classes: usize) -> Vec<f32> {
     let computed: Vec<Vec<f32>> = (0..rows.len())
         .into_par_iter()
         .map(|row| {
@@ -383,9 +331,9 @@ fn probabilities(network: &Network, rows: &Rows, classes: usize) -> Vec<f32> {
         .into_par_iter()
         .map(|row| {
             let (columns, values) = rows.row(row);
-            let mut probabilities = vec![0.0; classes];
-            network.add(columns, values, 1.0, &mut probabilities);
-            probabilities
+            let judgement = network.judge(columns, values, &mut Vec::new());
+            debug_assert_eq!(judgement.probabilities.len(), classes);
+            judgement.probabilities
         })
         .collect();
     computed.concat()
