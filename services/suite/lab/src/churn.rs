@@ -1,0 +1,255 @@
+//! `lab churn`: who leaves, how sure we are, and why.
+//!
+//! With `--cv FxR` the rows are dealt to F stratified folds by seed, R times. A row's answer comes from a
+//! model that learned, chose and calibrated without its fold. Each metric is computed over all rows
+//! once per repeat and the repeats' values are averaged: averaging the answers themselves would measure
+//! an ensemble that nobody deploys. The saved model is trained on all rows.
+
+mod data;
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+use rapport_learn::{Algorithm, Model, TrainOptions, TrainReport};
+use rapport_math::Rng;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use self::data::{Data, Labelled};
+use self::metrics::{Scored, put_metrics};
+use crate::args::{ChurnArgs, Folds};
+use crate::conduct::{Answer, Job, Plan, Rule, begin_row, finish_row, save};
+use crate::cost::timed;
+use crate::error::LabError;
+
+/// Every algorithm, simplest first.
+pub(crate) const ALGORITHMS: [&str; 4] = ["constant", "logistic", "trees", "auto"];
+
+/// Columns of `top_reasons`.
+const REASONS: usize = 10;
+/// Test rows whose reasons are averaged, evenly spread.
+const REASONED_ROWS: usize = 1_000;
+/// Stream of the seed that deals folds.
+const STREAM_FOLDS: u64 = 0x6376_666f;
+
+/// Checks the flags.
+pub(crate) fn plan(args: &ChurnArgs) -> Result<Plan, LabError> {
+    let algorithms = args.common.algorithms(&ALGORITHMS)?;
+    let rule = Rule::validated(&algorithms);
+    Ok(Plan { algorithms, rule })
+}
+
+/// A trained model with its answers to rows that it had not seen.
+struct Fitted {
+    model: Model,
+    report: TrainReport,
+    logits: Vec<f64>,
+    train_seconds: f64,
+    score_seconds: f64,
+}
+
+/// Measures one algorithm.
+pub(crate) fn measure(args: &ChurnArgs, job: &Job) -> Result<Answer, LabError> {
+    let data = Data::read(args)?;
+    match args.cv {
+        Some(folds) => cross_validate(args, job, &data, folds),
+        None => hold_out(args, job, &data),
+    }
+}
+
+/// Trains on one file and answers for the other.
+fn hold_out(args: &ChurnArgs, job: &Job, data: &Data) -> Result<Answer, LabError> {
+    let Some(test) = &data.test else {
+        return Err(LabError::input("--data needs --cv"));
+    };
+    let rows = (data.train.labels.len(), test.labels.len());
+    let mut row = begin_row("churn", job, &args.common, rows);
+    let fitted = fit(args, job, &data.train, test, args.common.budget_cpu_seconds)?;
+    finish_row(&mut row, fitted.train_seconds, fitted.score_seconds);
+    let scored = Scored::new(fitted.logits, test.labels.clone());
+    put_metrics(&mut row, &[scored], args.common.seed);
+    row.put("top_reasons", top_reasons(&fitted.model, test));
+    if job.algorithm == "auto" {
+        // Choosing happens inside training: its cost is in `train_cpu_seconds` and cannot be told apart.
+        row.number("select_cpu_seconds", None);
+    }
+    row.put("explain", explain(&fitted.report));
+    save(job, || Ok(fitted.model.to_bytes()))?;
+    let mut warnings = data.warnings.clone();
+    warnings.extend(
+        fitted
+            .model
+            .schema()
+            .dropped()
+            .iter()
+            .map(|dropped| format!("{dropped}: left out")),
+    );
+    Ok(Answer {
+        rows: vec![row],
+        validation: fitted.report.log_loss.map(|loss| -loss),
+        warnings,
+    })
+}
+
+/// Trains and answers fold by fold, and once on every row.
+fn cross_validate(
+    args: &ChurnArgs,
+    job: &Job,
+    data: &Data,
+    folds: Folds,
+) -> Result<Answer, LabError> {
+    let all = &data.train;
+    let count = all.labels.len();
+    let mut row = begin_row("churn", job, &args.common, (count, count));
+    let fits = folds.folds * folds.repeats + 1;
+    let budget = args.common.budget_cpu_seconds / fits as f64;
+    let (mut train_seconds, mut score_seconds) = (0.0, 0.0);
+    let mut answers = Vec::with_capacity(folds.repeats);
+    for repeat in 0..folds.repeats {
+        let place = deal(&all.labels, folds.folds, args.common.seed, repeat)?;
+        let mut logits = vec![0.0; count];
+        for fold in 0..folds.folds {
+            let rows = 0..count as u32;
+            let (held, kept): (Vec<u32>, Vec<u32>) =
+                rows.partition(|row| place[*row as usize] as usize == fold);
+            let fitted = fit(args, job, &all.select(&kept), &all.select(&held), budget)?;
+            train_seconds += fitted.train_seconds;
+            score_seconds += fitted.score_seconds;
+            for (row, logit) in held.iter().zip(fitted.logits) {
+                logits[*row as usize] = logit;
+            }
+        }
+        answers.push(Scored::new(logits, all.labels.clone()));
+    }
+    let last = fit(args, job, all, all, budget)?;
+    finish_row(&mut row, train_seconds + last.train_seconds, score_seconds);
+    put_metrics(&mut row, &answers, args.common.seed);
+    row.put("top_reasons", top_reasons(&last.model, all));
+    if job.algorithm == "auto" {
+        row.number("select_cpu_seconds", None);
+    }
+    row.put("explain", explain(&last.report));
+    save(job, || Ok(last.model.to_bytes()))?;
+    let mut warnings = data.warnings.clone();
+    warnings.extend(
+        last.model
+            .schema()
+            .dropped()
+            .iter()
+            .map(|dropped| format!("{dropped}: left out")),
+    );
+    Ok(Answer {
+        rows: vec![row],
+        validation: last.report.log_loss.map(|loss| -loss),
+        warnings,
+    })
+}
+
+fn fit(
+    args: &ChurnArgs,
+    job: &Job,
+    train: &Labelled,
+    test: &Labelled,
+    budget_cpu_seconds: f64,
+) -> Result<Fitted, LabError> {
+    let algorithm = Algorithm::from_name(&job.algorithm)
+        .ok_or_else(|| LabError::failed(format!("there is no algorithm {}", job.algorithm)))?;
+    let options = TrainOptions {
+        seed: args.common.seed,
+        algorithm,
+        budget_cpu_seconds,
+    };
+    let (trained, train_seconds) = timed(|| Model::train(&train.cells, &train.labels, &options));
+    let (model, report) = trained.map_err(|error| {
+        let file = args.train.as_ref().or(args.data.as_ref());
+        let file = file.map_or(String::new(), |file| format!("{}: ", file.display()));
+        LabError::input(format!("{file}column {}: {error}", args.label))
+    })?;
+    let (logits, score_seconds) = timed(|| model.logits(&model.schema().encode(&test.cells)));
+    Ok(Fitted {
+        model,
+        report,
+        logits,
+        train_seconds,
+        score_seconds,
+    })
+}
+
+/// Deals rows of each kind out to folds by seed and repeat; returns the fold of each row.
+fn deal(labels: &[bool], folds: usize, seed: u64, repeat: usize) -> Result<Vec<u8>, LabError> {
+    let yes = labels.iter().filter(|label| **label).count();
+    let rarest = yes.min(labels.len() - yes);
+    if rarest < folds {
+        let kind = if yes == rarest { "yes" } else { "no" };
+        return Err(LabError::input(format!(
+            "--cv: {folds} folds need as many rows of each label, {rarest} say {kind}"
+        )));
+    }
+    let rng = Rng::seeded(seed).fork(STREAM_FOLDS).fork(repeat as u64);
+    let mut place = vec![0; labels.len()];
+    for (stream, kind) in [(0, false), (1, true)] {
+        let mut rows: Vec<usize> = (0..labels.len())
+            .filter(|row| labels[*row] == kind)
+            .collect();
+        rng.fork(stream).shuffle(&mut rows);
+        rows.iter()
+            .enumerate()
+            .for_each(|(at, row)| place[*row] = (at % folds) as u8);
+    }
+    Ok(place)
+}
+
+/// Returns the columns by falling mean size of what they add to the logit, over rows spread evenly.
+fn top_reasons(model: &Model, test: &Labelled) -> Value {
+    let frame = model.schema().encode(&test.cells);
+    let step = frame.rows().div_ceil(REASONED_ROWS).max(1);
+    let rows: Vec<usize> = (0..frame.rows()).step_by(step).collect();
+    let reasons: Vec<Vec<f64>> = rows
+        .par_iter()
+        .map(|row| model.reasons(&frame.row(*row)).contributions)
+        .collect();
+    let names = model.schema().names();
+    let mean = |column: usize| {
+        let sizes = reasons.iter().map(|row| row[column].abs());
+        sizes.sum::<f64>() / rows.len() as f64
+    };
+    let mut columns: Vec<(usize, f64)> = (0..names.len())
+        .map(|column| (column, mean(column)))
+        .collect();
+    columns.retain(|(_, size)| *size > 0.0);
+    columns.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    columns.truncate(REASONS);
+    columns.iter().map(|(column, _)| names[*column]).collect()
+}
+
+fn explain(report: &TrainReport) -> Value {
+    let blended = report.trees_share > 0.0 && report.trees_share < 1.0;
+    let model = match (report.penalty, report.trees) {
+        (None, 0) => "constant",
+        (Some(_), 0) => "logistic",
+        _ if blended => "logistic with trees",
+        _ => "trees",
+    };
+    let tried = report.tried.iter().map(|tried| {
+        json!({
+            "model": tried.algorithm.name(),
+            "setting": tried.setting,
+            "trees": tried.rounds,
+            "log_loss": tried.log_loss,
+        })
+    });
+    json!({
+        "model": model,
+        "trees_share": report.trees_share,
+        "penalty": report.penalty,
+        "trees": report.trees,
+        "leaves": report.leaves,
+        "rate": report.rate,
+        "calibration_slope": report.calibration[0],
+        "calibration_intercept": report.calibration[1],
+        "validation_rows": report.validated_rows,
+        "validation_log_loss": report.log_loss,
+        "constant_log_loss": report.constant_log_loss,
+        "tried": tried.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,219 @@
+//! The files of `lab churn`: cells of any columns, and who left.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use rapport_learn::Table as Cells;
+
+use crate::args::ChurnArgs;
+use crate::error::LabError;
+use crate::reader::Table;
+use crate::values;
+
+/// One file, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Labelled {
+    pub(crate) cells: Cells,
+    /// Did this person leave?
+    pub(crate) labels: Vec<bool>,
+}
+
+/// What is to be measured.
+#[derive(Debug)]
+pub(crate) struct Data {
+    /// The training file, or the only one.
+    pub(crate) train: Labelled,
+    /// The test file; `None` with `--data`.
+    pub(crate) test: Option<Labelled>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Data {
+    pub(crate) fn read(args: &ChurnArgs) -> Result<Self, LabError> {
+        let limit = args
+            .common
+            .limit
+            .map_or(usize::MAX, std::num::NonZeroUsize::get);
+        let mut data = match (&args.train, &args.test, &args.data) {
+            (Some(train), Some(test), None) => Self {
+                train: read(train, args, usize::MAX)?,
+                test: Some(read(test, args, usize::MAX)?),
+                warnings: Vec::new(),
+            },
+            (_, _, Some(file)) => Self {
+                train: read(file, args, limit)?,
+                test: None,
+                warnings: Vec::new(),
+            },
+            _ => {
+                return Err(LabError::input(
+                    "--train and --test, or --data and --cv, are needed",
+                ));
+            }
+        };
+        if let (Some(test), Some(path)) = (&mut data.test, &args.test) {
+            let warnings = agree(&data.train, test, path)?;
+            data.warnings.extend(warnings);
+            let overlap = overlap(&data.train, test, args.common.drop_overlap)?;
+            data.warnings.extend(overlap);
+            test.keep_first(limit);
+        }
+        Ok(data)
+    }
+}
+
+impl Labelled {
+    /// Returns the rows of the given places, in that order.
+    pub(crate) fn select(&self, rows: &[u32]) -> Self {
+        Self {
+            cells: self.cells.select(rows),
+            labels: rows.iter().map(|row| self.labels[*row as usize]).collect(),
+        }
+    }
+
+    fn keep_first(&mut self, limit: usize) {
+        if limit < self.labels.len() {
+            *self = self.select(&(0..limit as u32).collect::<Vec<_>>());
+        }
+    }
+
+    /// Returns a row as one text that no other row has.
+    fn key(&self, row: usize, columns: &[usize]) -> String {
+        let cells = columns.iter().map(|column| self.cells.cell(row, *column));
+        cells.collect::<Vec<_>>().join("\u{1f}")
+    }
+}
+
+fn read(path: &Path, args: &ChurnArgs, limit: usize) -> Result<Labelled, LabError> {
+    let mut table = Table::open(path)?;
+    let label = table.named(&args.label)?;
+    let mut ignored = vec![label];
+    for name in &args.ignore {
+        ignored.push(table.named(name)?);
+    }
+    let columns: Vec<usize> = (0..table.columns())
+        .filter(|column| !ignored.contains(column))
+        .collect();
+    let names: Vec<&str> = columns.iter().map(|column| table.name(*column)).collect();
+    let refuse =
+        |error: &dyn std::fmt::Display| LabError::input(format!("{}: {error}", path.display()));
+    let mut cells = Cells::new(&names).map_err(|error| refuse(&error))?;
+    let mut labels = Vec::new();
+    let mut row: Vec<String> = vec![String::new(); columns.len()];
+    while labels.len() < limit && table.advance()? {
+        let truth = table.required(label)?;
+        let left = values::truth(truth).or_else(|| values::number(truth).and_then(zero_or_one));
+        let why = || {
+            table.bad(
+                label,
+                &format!("{truth:?} is no truth value: write 1 or 0, yes or no"),
+            )
+        };
+        labels.push(left.ok_or_else(why)?);
+        for (cell, column) in row.iter_mut().zip(&columns) {
+            cell.clear();
+            put(cell, table.text(*column)?);
+        }
+        cells.push(&row).map_err(|error| refuse(&error))?;
+    }
+    if labels.is_empty() {
+        return Err(table.bad_file("there is no row below the header"));
+    }
+    Ok(Labelled { cells, labels })
+}
+
+/// `1.0` and `0.0` are truth values as well.
+fn zero_or_one(value: f64) -> Option<bool> {
+    [(0.0, false), (1.0, true)]
+        .into_iter()
+        .find(|(number, _)| *number == value)
+        .map(|(_, truth)| truth)
+}
+
+/// Writes a cell as the model reads it: a date as a number, in days, so that it has an order.
+fn put(cell: &mut String, text: &str) {
+    const MS_PER_DAY: f64 = 86_400_000.0;
+    let dashed = text.as_bytes().get(4) == Some(&b'-');
+    match values::moment(text).filter(|_| dashed) {
+        Some(ms) => cell.push_str(&(ms / MS_PER_DAY).to_string()),
+        None => cell.push_str(text),
+    }
+}
+
+/// Columns that only one file has say so; a test file without any column of training is refused.
+fn agree(train: &Labelled, test: &Labelled, path: &Path) -> Result<Vec<String>, LabError> {
+    let lacks = |names: &[String], name: &&String| !names.contains(name);
+    let (ours, theirs) = (train.cells.names(), test.cells.names());
+    let absent: Vec<&str> = ours
+        .iter()
+        .filter(|name| lacks(theirs, name))
+        .map(String::as_str)
+        .collect();
+    if !absent.is_empty() && absent.len() == ours.len() {
+        return Err(LabError::input(format!(
+            "{}: it has no column of the training file",
+            path.display()
+        )));
+    }
+    let mut warnings = Vec::new();
+    if !absent.is_empty() {
+        let names = absent.join(", ");
+        warnings.push(format!("the test file lacks {names}: missing in every row"));
+    }
+    let more = theirs.iter().filter(|name| lacks(ours, name)).count();
+    if more > 0 {
+        warnings.push(format!(
+            "{more} columns of the test file are unknown to training: left out"
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Counts test rows that stand in training cell by cell, and leaves them out if asked to.
+fn overlap(train: &Labelled, test: &mut Labelled, drop: bool) -> Result<Option<String>, LabError> {
+    let place = |labelled: &Labelled, name: &String| {
+        labelled
+            .cells
+            .names()
+            .iter()
+            .position(|other| other == name)
+    };
+    let shared: Vec<&String> = train
+        .cells
+        .names()
+        .iter()
+        .filter(|name| place(test, name).is_some())
+        .collect();
+    let columns = |labelled: &Labelled| -> Vec<usize> {
+        shared
+            .iter()
+            .filter_map(|name| place(labelled, name))
+            .collect()
+    };
+    let (ours, theirs) = (columns(train), columns(test));
+    let known: HashSet<String> = (0..train.labels.len())
+        .map(|row| train.key(row, &ours))
+        .collect();
+    let fresh: Vec<u32> = (0..test.labels.len() as u32)
+        .filter(|row| !known.contains(&test.key(*row as usize, &theirs)))
+        .collect();
+    let read = test.labels.len();
+    let found = read - fresh.len();
+    if found == 0 {
+        return Ok(None);
+    }
+    if drop {
+        if fresh.is_empty() {
+            return Err(LabError::input("--drop-overlap leaves no test row"));
+        }
+        *test = test.select(&fresh);
+    }
+    let fate = if drop {
+        "dropped"
+    } else {
+        "kept; --drop-overlap leaves them out"
+    };
+    Ok(Some(format!(
+        "{found} of {read} test rows stand in the training file too, cell by cell ({fate})"
+    )))
+}
