@@ -1,11 +1,17 @@
 //! Calibration: a logit turned into the logit that its own past mistakes justify.
 
-use crate::{log_loss, sigmoid};
+use rapport_math::Moments;
+
+use crate::sigmoid;
 
 /// Newton steps of a fit of two numbers; quadratic convergence needs fewer than ten.
 const STEPS_MAX: usize = 50;
 /// Newton stops when no number moves by more.
-const TOLERANCE: f64 = 1e-12;
+const TOLERANCE: f64 = 1e-9;
+/// A slope past this runs away: the logits separate the labels.
+const SEPARATED: f64 = 1e4;
+/// Logits that deviate by less are one answer to everybody, and no line goes through one point.
+const DEVIATION_MIN: f64 = 1e-3;
 /// How far calibration may bend: past it the scores were no model of the labels.
 const SLOPE_RANGE: [f64; 2] = [0.05, 20.0];
 /// Weight of the belief that scores are calibrated already, in rows at a probability of one half.
@@ -39,7 +45,7 @@ impl Calibration {
         let Some([slope, intercept]) = line else {
             return Self::NONE;
         };
-        if slope < SLOPE_RANGE[0] || slope > SLOPE_RANGE[1] {
+        if !(SLOPE_RANGE[0]..=SLOPE_RANGE[1]).contains(&slope) {
             return Self::NONE;
         }
         Self { slope, intercept }
@@ -50,13 +56,45 @@ impl Calibration {
 /// overconfident one.
 ///
 /// * `logits`, `labels`, shape `[n]`; `weights(i)`: how often row `i` counts, `>= 0`.
-/// * Returns `None` where the slope is undefined: one label only, equal logits, or logits that separate
-///   the labels, whose slope is infinite.
+/// * Returns `None` where the slope is undefined: one label only, logits that hardly differ, or logits
+///   that separate the labels, whose slope is infinite.
 /// * Cost: `O(n)` per Newton step, under ten steps. Source: Cox, "Two further applications of a model
 ///   for binary regression", Biometrika 1958.
 #[must_use]
 pub fn logit_slope(logits: &[f64], labels: &[bool], weights: impl Fn(usize) -> f64) -> Option<f64> {
+    let moments = logits
+        .iter()
+        .fold(Moments::default(), |mut moments, logit| {
+            moments.push(*logit);
+            moments
+        });
+    if moments.variance()?.sqrt() < DEVIATION_MIN {
+        return None;
+    }
     newton(logits, labels, weights, [1.0, 0.0], [0.0, 0.0]).map(|line| line[0])
+}
+
+/// Gradient and curvature of the loss at a line.
+#[derive(Clone, Copy)]
+struct Slope {
+    gradient: [f64; 2],
+    /// The Hessian: slope by slope, slope by intercept, intercept by intercept.
+    hessian: [f64; 3],
+}
+
+impl Slope {
+    /// Returns the step that Newton takes back; `None` where the two numbers cannot be told apart.
+    fn step(&self) -> Option<[f64; 2]> {
+        let ([x, y], [a, b, c]) = (self.gradient, self.hessian);
+        let determinant = a * c - b * b;
+        let told_apart = determinant > 1e-12 * a * c;
+        told_apart.then(|| [(c * x - b * y) / determinant, (a * y - b * x) / determinant])
+    }
+
+    /// Returns how far from level it is, in units of another place's curvature.
+    fn size(&self, of: &Self) -> f64 {
+        self.gradient[0].powi(2) / of.hessian[0] + self.gradient[1].powi(2) / of.hessian[2]
+    }
 }
 
 /// Fits slope and intercept, pulled towards `start` by quadratic weights `pull`.
@@ -67,75 +105,63 @@ fn newton(
     start: [f64; 2],
     pull: [f64; 2],
 ) -> Option<[f64; 2]> {
+    let at = |line: [f64; 2]| slope_at(logits, labels, &weights, line, start, pull);
     let mut line = start;
-    let mut loss = objective(logits, labels, &weights, line, start, pull);
+    let mut here = at(line);
     for _ in 0..STEPS_MAX {
-        let [mut slope_gradient, mut gradient] = [0, 1].map(|at| pull[at] * (line[at] - start[at]));
-        let (mut a, mut b, mut c) = (pull[0], 0.0, pull[1]);
-        for (at, (x, label)) in logits.iter().zip(labels).enumerate() {
-            let weight = weights(at);
-            if weight == 0.0 {
-                continue;
-            }
-            let p = sigmoid(line[0] * x + line[1]);
-            let residual = weight * (p - f64::from(u8::from(*label)));
-            let curve = weight * p * (1.0 - p);
-            slope_gradient += residual * x;
-            gradient += residual;
-            a += curve * x * x;
-            b += curve * x;
-            c += curve;
-        }
-        let determinant = a * c - b * b;
-        if determinant.is_nan() || determinant <= 1e-12 * a * c {
-            return None;
-        }
-        let step = [
-            (c * slope_gradient - b * gradient) / determinant,
-            (a * gradient - b * slope_gradient) / determinant,
-        ];
-        // Halved until the loss falls: far from the optimum a whole step may overshoot.
+        let step = here.step()?;
         let mut length = 1.0;
         let mut next = [line[0] - step[0], line[1] - step[1]];
-        let mut next_loss = objective(logits, labels, &weights, next, start, pull);
-        while next_loss.is_nan() || next_loss > loss + 1e-12 * loss.abs() {
+        let mut there = at(next);
+        // Far from the optimum a whole step may overshoot: halved until the loss is more level.
+        while there.size(&here).is_nan() || there.size(&here) > here.size(&here) {
             length *= 0.5;
             if length < 1e-6 {
-                return Some(line);
+                return Some(line); // as good as the numbers' precision allows
             }
             next = [line[0] - length * step[0], line[1] - length * step[1]];
-            next_loss = objective(logits, labels, &weights, next, start, pull);
+            there = at(next);
         }
         let moved = (next[0] - line[0]).abs().max((next[1] - line[1]).abs());
-        (line, loss) = (next, next_loss);
+        (line, here) = (next, there);
         if moved <= TOLERANCE * (1.0 + line[0].abs()) {
             return Some(line);
         }
-        // Separated labels: the slope runs away, the loss to nothing.
-        if line[0].abs() > 1e6 {
+        if line[0].abs() > SEPARATED {
             return None;
         }
     }
-    Some(line)
+    None
 }
 
-fn objective(
+fn slope_at(
     logits: &[f64],
     labels: &[bool],
     weights: &impl Fn(usize) -> f64,
     line: [f64; 2],
     start: [f64; 2],
     pull: [f64; 2],
-) -> f64 {
-    let rows = logits.iter().zip(labels).enumerate();
-    let loss: f64 = rows
-        .map(|(at, (x, label))| match weights(at) {
-            0.0 => 0.0,
-            weight => weight * log_loss(line[0] * x + line[1], *label),
-        })
-        .sum();
-    let pulled = [0, 1].map(|at| 0.5 * pull[at] * (line[at] - start[at]).powi(2));
-    loss + pulled[0] + pulled[1]
+) -> Slope {
+    let mut gradient = [0, 1].map(|at| pull[at] * (line[at] - start[at]));
+    let [mut a, mut b, mut c] = [pull[0], 0.0, pull[1]];
+    for (at, (x, label)) in logits.iter().zip(labels).enumerate() {
+        let weight = weights(at);
+        if weight == 0.0 {
+            continue;
+        }
+        let p = sigmoid(line[0] * x + line[1]);
+        let residual = weight * (p - f64::from(u8::from(*label)));
+        let curve = weight * p * (1.0 - p);
+        gradient[0] += residual * x;
+        gradient[1] += residual;
+        a += curve * x * x;
+        b += curve * x;
+        c += curve;
+    }
+    Slope {
+        gradient,
+        hessian: [a, b, c],
+    }
 }
 
 #[cfg(test)]
