@@ -6,8 +6,8 @@ mod null;
 mod tests;
 
 use evaluate_domain::experiment::{
-    ArmAnalysis, Estimate, MetricKind, Question, Verdict, Warning, analyse, beta_binomial_beats,
-    confidence_sequence, holm, normal_beats,
+    ArmAnalysis, Estimate, MetricKind, Question, Verdict, Warning, analyse, anytime_interval,
+    beta_binomial_beats, holm, normal_beats,
 };
 use rapport_math::{Interval, Moments, two_sided_z};
 use serde_json::Value;
@@ -167,9 +167,9 @@ fn adjust(found: &mut [Compared], data: &Data) {
         arm.estimate = arm.plain.cuped.map(|cuped| cuped.estimate);
         arm.p = p;
         arm.p_corrected = p.and_then(|_| corrected.next());
-        arm.sequential = arm.estimate.and_then(|it| {
-            confidence_sequence(it.effect, it.se, units(data, &arm.plain.variant), ALPHA)
-        });
+        arm.sequential = arm
+            .estimate
+            .and_then(|it| anytime_interval(&it, units(data, &arm.plain.variant), ALPHA));
         arm.beats_control = arm.estimate.and_then(|it| normal_beats(it.effect, it.se));
         judge(arm, p.is_some_and(|p| p < ALPHA));
     }
@@ -265,11 +265,11 @@ fn judge(arm: &mut Compared, significant: bool) {
     };
 }
 
-/// Units of the control and a treated arm together.
-fn units(data: &Data, variant: &str) -> u64 {
+/// Units of the control and of a treated arm.
+fn units(data: &Data, variant: &str) -> (u64, u64) {
     let size = |arm: &evaluate_domain::experiment::Arm| arm.units.x().count();
     let treated = data.arms.iter().find(|arm| arm.variant == variant);
-    size(&data.arms[data.control]) + treated.map_or(0, size)
+    (size(&data.arms[data.control]), treated.map_or(0, size))
 }
 
 fn put(row: &mut Row, arm: &Compared, control: &str) {

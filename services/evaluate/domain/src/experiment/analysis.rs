@@ -3,7 +3,7 @@
 use rapport_math::{Interval, Moments, PairMoments};
 
 use super::{
-    Cuped, Estimate, SampleRatio, confidence_sequence, cuped, holm, normal_beats, proportions,
+    Cuped, Estimate, SampleRatio, anytime_interval, cuped, holm, normal_beats, proportions,
     sample_ratio, welch,
 };
 
@@ -197,10 +197,9 @@ fn compare(
         }
         MetricKind::Numeric => welch(before, after, question.confidence),
     };
-    let units = before.count() + after.count();
-    let sequential = estimate.and_then(|found| {
-        confidence_sequence(found.effect, found.se, units, 1.0 - question.confidence)
-    });
+    let units = (before.count(), after.count());
+    let sequential =
+        estimate.and_then(|found| anytime_interval(&found, units, 1.0 - question.confidence));
     let mut warnings = Vec::new();
     if ratio.is_some_and(|ratio| ratio.p < SRM_ALARM) {
         warnings.push(Warning::SampleRatioMismatch);

@@ -2,8 +2,14 @@
 
 use rapport_math::Interval;
 
+use super::effect::Estimate;
+
 /// The sample size, in units of both arms together, at which the sequence is tightest.
 pub const SEQUENTIAL_TUNED_AT: f64 = 5_000.0;
+
+/// Fewest units of each arm before the sequence is looked at: with ten and ten the boundary stands at
+/// fourteen standard errors, far beyond what Student's tails reach.
+pub const SEQUENTIAL_ARM_MIN: u64 = 10;
 
 /// Computes the asymptotic confidence sequence of an effect.
 ///
@@ -27,9 +33,27 @@ pub fn confidence_sequence(effect: f64, se: f64, units: u64, alpha: f64) -> Opti
     Some(Interval::around(effect, se * n.sqrt() * boundary.sqrt()))
 }
 
+/// Returns the interval of an effect that may be looked at any time, from the units of both arms.
+///
+/// * `None` where the standard error cannot be trusted yet: an arm has fewer than
+///   [`SEQUENTIAL_ARM_MIN`] units, or what was seen does not vary. An asymptotic sequence says nothing of
+///   its first steps, and looked at after every unit a handful of equal values would pass for certainty.
+#[must_use]
+pub fn anytime_interval(
+    found: &Estimate,
+    (control, treated): (u64, u64),
+    alpha: f64,
+) -> Option<Interval> {
+    let is_trusted = control.min(treated) >= SEQUENTIAL_ARM_MIN && found.se > 0.0;
+    is_trusted
+        .then(|| confidence_sequence(found.effect, found.se, control + treated, alpha))
+        .flatten()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::confidence_sequence;
+    use super::*;
+    use crate::experiment::proportions;
     use proptest::prelude::*;
     use rapport_math::{Moments, Rng};
 
@@ -59,6 +83,21 @@ mod tests {
         assert!(
             fixed_misses >= 80,
             "{fixed_misses} of {RUNS}: the control of this test"
+        );
+    }
+
+    #[test]
+    fn a_handful_of_equal_values_is_no_certainty() {
+        let one = proportions((0, 1), (1, 1), 0.95).unwrap();
+        assert_eq!((one.effect, one.se), (1.0, 0.0));
+        assert_eq!(anytime_interval(&one, (1, 1), 0.05), None);
+        let all = proportions((0, 40), (40, 40), 0.95).unwrap();
+        assert_eq!(anytime_interval(&all, (40, 40), 0.05), None);
+        let found = proportions((3, 10), (6, 10), 0.95).unwrap();
+        assert_eq!(anytime_interval(&found, (9, 11), 0.05), None);
+        assert_eq!(
+            anytime_interval(&found, (10, 10), 0.05),
+            confidence_sequence(found.effect, found.se, 20, 0.05)
         );
     }
 

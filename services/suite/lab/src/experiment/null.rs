@@ -2,7 +2,7 @@
 //! asked again and again?
 
 use evaluate_domain::experiment::{
-    MetricKind, confidence_sequence, cuped, normal_beats, proportions, welch,
+    MetricKind, anytime_interval, cuped, normal_beats, proportions, welch,
 };
 use rapport_math::{Interval, PairMoments, Rng, wilson};
 use rayon::prelude::*;
@@ -111,14 +111,12 @@ fn alarms(
         }
         (_, MetricKind::Numeric) => welch(control.x(), treated.x(), CONFIDENCE)?,
     };
-    let units = control.x().count() + treated.x().count();
-    let by_sequence = confidence_sequence(found.effect, found.se, units, ALPHA)
-        .is_some_and(|interval| !interval.contains(0.0));
+    let units = (control.x().count(), treated.x().count());
+    let by_sequence =
+        anytime_interval(&found, units, ALPHA).is_some_and(|interval| !interval.contains(0.0));
     let by_test = match method {
-        Method::Bayes => {
-            let beats = normal_beats(found.effect, found.se)?;
-            beats.min(1.0 - beats) < 0.5 * ALPHA
-        }
+        Method::Bayes => normal_beats(found.effect, found.se)
+            .is_some_and(|beats| beats.min(1.0 - beats) < 0.5 * ALPHA),
         Method::Welch | Method::Cuped => found.p < ALPHA,
     };
     Some((by_sequence, by_test))
