@@ -50,6 +50,21 @@ impl Model {
         labels: &[bool],
         options: &TrainOptions,
     ) -> Result<(Self, TrainReport), TrainError> {
+        Self::train_watched(table, labels, options, || ())
+    }
+
+    /// Trains as [`Model::train`] does and calls `chosen` once, when all is chosen and the last fit
+    /// begins: a caller with a clock can tell what choosing cost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::train`].
+    pub fn train_watched(
+        table: &Table,
+        labels: &[bool],
+        options: &TrainOptions,
+        chosen: impl FnOnce(),
+    ) -> Result<(Self, TrainReport), TrainError> {
         check(table, labels)?;
         let schema = Schema::learn(table);
         let frame = schema.encode(table);
@@ -63,6 +78,7 @@ impl Model {
         let binned = wants(Algorithm::Trees).then(|| Binned::new(&schema, &frame));
         let boosted = binned.as_ref().map(|binned| validation.trees(binned));
         let choice = choose(&validation, linear.as_ref(), boosted.as_ref());
+        chosen();
 
         let rows: Vec<u32> = (0..labels.len() as u32).collect();
         let share = choice.share.unwrap_or(0.0);

@@ -40,6 +40,8 @@ const PLANS: [(usize, f64); 5] = [(FOLDS, 0.05), (FOLDS, 0.1), (2, 0.1), (1, 0.1
 const CELLS_PER_SECOND: f64 = 2.5e8;
 /// The share of the budget that choosing may use; the final fit gets the rest.
 const CHOOSING_SHARE: f64 = 0.8;
+/// The share of what is left that the logistic regression may use: the trees need theirs.
+const LOGISTIC_SHARE: f64 = 0.4;
 /// Stream of the seed that draws folds.
 const STREAM_FOLDS: u64 = 0x666f_6c64;
 
@@ -158,6 +160,7 @@ impl<'a> Validation<'a> {
                 )
             })
             .collect();
+        let floor = self.left * (1.0 - LOGISTIC_SHARE);
         let (mut lowest, mut past) = (f64::INFINITY, 0);
         for penalty in PENALTIES {
             let work = fits
@@ -186,7 +189,7 @@ impl<'a> Validation<'a> {
             } else {
                 past += 1;
             }
-            if past == PENALTY_PATIENCE || self.left <= 0.0 {
+            if past == PENALTY_PATIENCE || self.left <= floor {
                 break;
             }
         }

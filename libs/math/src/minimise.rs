@@ -3,14 +3,14 @@
 /// Most steps of one search.
 const STEPS_MAX: usize = 1_000;
 /// Most halvings of one step.
-const HALVINGS_MAX: usize = 60;
+const HALVINGS_MAX: usize = 30;
 /// Share of the promised decrease that a step must bring (Armijo).
 const SUFFICIENT: f64 = 1e-4;
-/// What rounding may do to a value: a step that is worse by no more is not called worse, or the last
-/// digits of the place would be lost where the function is flat.
-const ROUNDING: f64 = 1e-15;
-/// Steps in a row without a lower value that end a search.
-const IDLE_MAX: usize = 8;
+/// What rounding may do to a value that is a mean of very many: a step that is worse by no more is not
+/// called worse, or the last digits of the place would be lost where the function is flat.
+const ROUNDING: f64 = 1e-14;
+/// Steps in a row without a value lower than rounding explains that end a search.
+const IDLE_MAX: usize = 4;
 
 /// Where a search ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ pub fn minimise<const N: usize>(
 ) -> Minimum<N> {
     let mut search = Search::begin(start, bounds, &objective);
     let (mut inverse, mut held) = (identity::<N>(), search.held());
-    let mut idle = 0;
+    let (mut least, mut idle) = (search.value, 0);
     for _ in 0..STEPS_MAX {
         if search.slope() <= tolerance || !search.value.is_finite() || idle > IDLE_MAX {
             break;
@@ -56,18 +56,23 @@ pub fn minimise<const N: usize>(
         if now != held {
             (inverse, held) = (identity(), now);
         }
-        let before = search.value;
-        let (step, change) = match search.advance(&search.direction(&inverse, &held), &objective) {
+        let direction = search.direction(&inverse, &held);
+        let promised = dot(&search.gradient, &direction);
+        let (step, change) = match search.advance(&direction, &objective) {
             Some(moved) => moved,
             None => {
-                if inverse == identity() {
+                // Straight downhill leads nowhere either, or what is promised is below rounding.
+                if inverse == identity() || -promised <= ROUNDING * search.value.abs() {
                     break;
                 }
                 inverse = identity();
                 continue;
             }
         };
-        idle = if search.value < before { 0 } else { idle + 1 };
+        // Below rounding a value may fall and rise for ever.
+        let lower = search.value < least - ROUNDING * least.abs();
+        idle = if lower { 0 } else { idle + 1 };
+        least = least.min(search.value);
         update(&mut inverse, &step, &change, &held);
     }
     Minimum {

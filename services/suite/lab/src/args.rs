@@ -16,6 +16,8 @@ pub const THREADS_MAX: usize = 1_024;
 pub const NULL_RUNS_MAX: u64 = 100_000;
 /// Largest `--order`.
 pub const ORDER_MAX: u64 = evaluate_domain::attribution::ORDER_MAX as u64;
+/// Most folds, and most repeats, of `--cv`.
+pub const FOLDS_MAX: usize = 50;
 /// Most values of `--strengths`.
 pub const STRENGTHS_MAX: usize = 21;
 /// Most names in one `--algorithm`.
@@ -42,6 +44,10 @@ pub enum Task {
     Experiment(ExperimentArgs),
     /// Credits channels with the conversions of journeys: seven models, removal effects, synergy.
     Attribution(AttributionArgs),
+    /// Foretells who leaves: area under the curve, Brier score, calibration, reasons per person.
+    Churn(ChurnArgs),
+    /// Foretells what each customer will buy and is worth: BG/NBD and Gamma-Gamma.
+    Clv(ClvArgs),
     /// Says what a queue does and needs, by theory, by simulation, or by playing real calls again.
     Queue(QueueArgs),
     /// Measures one algorithm for a parent process, which speaks JSON to it.
@@ -205,6 +211,71 @@ pub struct AttributionArgs {
     /// Steps that the Markov chain remembers.
     #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=ORDER_MAX))]
     pub order: u64,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Flags of `lab churn`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct ChurnArgs {
+    /// Training file: any columns, one row per person.
+    #[arg(long, requires = "test", required_unless_present = "data")]
+    pub train: Option<PathBuf>,
+    /// Test file of the same columns, read only to measure.
+    #[arg(long, requires = "train")]
+    pub test: Option<PathBuf>,
+    /// The one file of a cross-validation, in place of `--train` and `--test`.
+    #[arg(long, requires = "cv", conflicts_with_all = ["train", "test"])]
+    pub data: Option<PathBuf>,
+    /// Column with the truth value: did this person leave?
+    #[arg(long)]
+    pub label: String,
+    /// Folds and how often to fold anew, such as `5x5`.
+    #[arg(long, value_name = "FxR", requires = "data", value_parser = folds)]
+    pub cv: Option<Folds>,
+    /// Columns to leave out, such as a customer's number.
+    #[arg(long, value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Flags of every task.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// A cross-validation: in how many parts, how many times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folds {
+    /// Parts, 2 to [`FOLDS_MAX`].
+    pub folds: usize,
+    /// Repeats, 1 to [`FOLDS_MAX`].
+    pub repeats: usize,
+}
+
+fn folds(text: &str) -> Result<Folds, String> {
+    let parse = |part: &str| part.trim().parse::<usize>().ok();
+    let (folds, repeats) = match text.split_once(['x', 'X']) {
+        Some((folds, repeats)) => (parse(folds), parse(repeats)),
+        None => (parse(text), Some(1)),
+    };
+    match (folds, repeats) {
+        (Some(folds @ 2..=FOLDS_MAX), Some(repeats @ 1..=FOLDS_MAX)) => {
+            Ok(Folds { folds, repeats })
+        }
+        _ => Err(format!(
+            "write folds x repeats, such as 5x5, the folds from 2 and both to {FOLDS_MAX}"
+        )),
+    }
+}
+
+/// Flags of `lab clv`.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub struct ClvArgs {
+    /// Transactions: `customer,date[,quantity],amount`; the last column is the amount.
+    #[arg(long)]
+    pub transactions: PathBuf,
+    /// Last day that the model may learn from, `YYYY-MM-DD` or `YYYYMMDD`; what follows is the hold-out.
+    #[arg(long, value_name = "DATE")]
+    pub calibration_end: String,
     /// Flags of every task.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -19,7 +19,7 @@ use self::data::{Data, Labelled};
 use self::metrics::{Scored, put_metrics};
 use crate::args::{ChurnArgs, Folds};
 use crate::conduct::{Answer, Job, Plan, Rule, begin_row, finish_row, save};
-use crate::cost::timed;
+use crate::cost::{process_cpu_seconds, timed};
 use crate::error::LabError;
 
 /// Every algorithm, simplest first.
@@ -39,11 +39,13 @@ pub(crate) fn plan(args: &ChurnArgs) -> Result<Plan, LabError> {
     Ok(Plan { algorithms, rule })
 }
 
-/// A trained model with its answers to rows that it had not seen.
+/// A trained model with its answers.
 struct Fitted {
     model: Model,
     report: TrainReport,
     logits: Vec<f64>,
+    /// What choosing cost; the rest of training is in `train_seconds`.
+    select_seconds: f64,
     train_seconds: f64,
     score_seconds: f64,
 }
@@ -57,38 +59,32 @@ pub(crate) fn measure(args: &ChurnArgs, job: &Job) -> Result<Answer, LabError> {
     }
 }
 
+/// What training and scoring cost, over all fits.
+#[derive(Default)]
+struct Cost {
+    select_seconds: f64,
+    train_seconds: f64,
+    score_seconds: f64,
+}
+
+impl Cost {
+    fn add(&mut self, fitted: &Fitted) {
+        self.select_seconds += fitted.select_seconds;
+        self.train_seconds += fitted.train_seconds;
+        self.score_seconds += fitted.score_seconds;
+    }
+}
+
 /// Trains on one file and answers for the other.
 fn hold_out(args: &ChurnArgs, job: &Job, data: &Data) -> Result<Answer, LabError> {
     let Some(test) = &data.test else {
         return Err(LabError::input("--data needs --cv"));
     };
-    let rows = (data.train.labels.len(), test.labels.len());
-    let mut row = begin_row("churn", job, &args.common, rows);
-    let fitted = fit(args, job, &data.train, test, args.common.budget_cpu_seconds)?;
-    finish_row(&mut row, fitted.train_seconds, fitted.score_seconds);
-    let scored = Scored::new(fitted.logits, test.labels.clone());
-    put_metrics(&mut row, &[scored], args.common.seed);
-    row.put("top_reasons", top_reasons(&fitted.model, test));
-    if job.algorithm == "auto" {
-        // Choosing happens inside training: its cost is in `train_cpu_seconds` and cannot be told apart.
-        row.number("select_cpu_seconds", None);
-    }
-    row.put("explain", explain(&fitted.report));
-    save(job, || Ok(fitted.model.to_bytes()))?;
-    let mut warnings = data.warnings.clone();
-    warnings.extend(
-        fitted
-            .model
-            .schema()
-            .dropped()
-            .iter()
-            .map(|dropped| format!("{dropped}: left out")),
-    );
-    Ok(Answer {
-        rows: vec![row],
-        validation: fitted.report.log_loss.map(|loss| -loss),
-        warnings,
-    })
+    let mut fitted = fit(args, job, &data.train, test, args.common.budget_cpu_seconds)?;
+    let mut cost = Cost::default();
+    cost.add(&fitted);
+    let scored = Scored::new(std::mem::take(&mut fitted.logits), test.labels.clone());
+    answer(args, job, data, test, &[scored], &fitted, &cost)
 }
 
 /// Trains and answers fold by fold, and once on every row.
@@ -99,22 +95,20 @@ fn cross_validate(
     folds: Folds,
 ) -> Result<Answer, LabError> {
     let all = &data.train;
-    let count = all.labels.len();
-    let mut row = begin_row("churn", job, &args.common, (count, count));
+    let rows = 0..all.labels.len() as u32;
     let fits = folds.folds * folds.repeats + 1;
     let budget = args.common.budget_cpu_seconds / fits as f64;
-    let (mut train_seconds, mut score_seconds) = (0.0, 0.0);
+    let mut cost = Cost::default();
     let mut answers = Vec::with_capacity(folds.repeats);
     for repeat in 0..folds.repeats {
         let place = deal(&all.labels, folds.folds, args.common.seed, repeat)?;
-        let mut logits = vec![0.0; count];
+        let mut logits = vec![0.0; all.labels.len()];
         for fold in 0..folds.folds {
-            let rows = 0..count as u32;
-            let (held, kept): (Vec<u32>, Vec<u32>) =
-                rows.partition(|row| place[*row as usize] as usize == fold);
+            let (held, kept): (Vec<u32>, Vec<u32>) = rows
+                .clone()
+                .partition(|row| usize::from(place[*row as usize]) == fold);
             let fitted = fit(args, job, &all.select(&kept), &all.select(&held), budget)?;
-            train_seconds += fitted.train_seconds;
-            score_seconds += fitted.score_seconds;
+            cost.add(&fitted);
             for (row, logit) in held.iter().zip(fitted.logits) {
                 logits[*row as usize] = logit;
             }
@@ -122,22 +116,38 @@ fn cross_validate(
         answers.push(Scored::new(logits, all.labels.clone()));
     }
     let last = fit(args, job, all, all, budget)?;
-    finish_row(&mut row, train_seconds + last.train_seconds, score_seconds);
-    put_metrics(&mut row, &answers, args.common.seed);
-    row.put("top_reasons", top_reasons(&last.model, all));
-    if job.algorithm == "auto" {
-        row.number("select_cpu_seconds", None);
+    // Its answers are to rows that it has seen: nobody measures them.
+    cost.select_seconds += last.select_seconds;
+    cost.train_seconds += last.train_seconds;
+    answer(args, job, data, all, &answers, &last, &cost)
+}
+
+/// Puts together the row of one algorithm.
+fn answer(
+    args: &ChurnArgs,
+    job: &Job,
+    data: &Data,
+    test: &Labelled,
+    answers: &[Scored],
+    last: &Fitted,
+    cost: &Cost,
+) -> Result<Answer, LabError> {
+    let rows = (data.train.labels.len(), test.labels.len());
+    let mut row = begin_row("churn", job, &args.common, rows);
+    let chooses = job.algorithm == "auto";
+    // Of a single algorithm, choosing its settings is training.
+    let settings = if chooses { 0.0 } else { cost.select_seconds };
+    finish_row(&mut row, cost.train_seconds + settings, cost.score_seconds);
+    put_metrics(&mut row, answers, args.common.seed);
+    row.put("top_reasons", top_reasons(&last.model, test));
+    if chooses {
+        row.number("select_cpu_seconds", Some(cost.select_seconds));
     }
     row.put("explain", explain(&last.report));
     save(job, || Ok(last.model.to_bytes()))?;
     let mut warnings = data.warnings.clone();
-    warnings.extend(
-        last.model
-            .schema()
-            .dropped()
-            .iter()
-            .map(|dropped| format!("{dropped}: left out")),
-    );
+    let dropped = last.model.schema().dropped().iter();
+    warnings.extend(dropped.map(|dropped| format!("{dropped}: left out")));
     Ok(Answer {
         rows: vec![row],
         validation: last.report.log_loss.map(|loss| -loss),
@@ -159,7 +169,11 @@ fn fit(
         algorithm,
         budget_cpu_seconds,
     };
-    let (trained, train_seconds) = timed(|| Model::train(&train.cells, &train.labels, &options));
+    let begun = process_cpu_seconds();
+    let mut chosen = begun;
+    let (cells, labels) = (&train.cells, &train.labels);
+    let trained = Model::train_watched(cells, labels, &options, || chosen = process_cpu_seconds());
+    let train_seconds = process_cpu_seconds() - chosen;
     let (model, report) = trained.map_err(|error| {
         let file = args.train.as_ref().or(args.data.as_ref());
         let file = file.map_or(String::new(), |file| format!("{}: ", file.display()));
@@ -170,6 +184,7 @@ fn fit(
         model,
         report,
         logits,
+        select_seconds: chosen - begun,
         train_seconds,
         score_seconds,
     })

@@ -14,7 +14,7 @@ use crate::args::{CommonArgs, LabArgs, Task};
 use crate::error::LabError;
 use crate::print::print;
 use crate::row::Row;
-use crate::{attribution, classify, experiment, next_item, queue, recommend};
+use crate::{attribution, churn, classify, clv, experiment, next_item, queue, recommend};
 
 /// What a child is asked to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,6 +89,8 @@ pub fn run(args: LabArgs) -> Result<(), LabError> {
         Task::Classify(args) => (classify::plan(args)?, &args.common),
         Task::Experiment(args) => (experiment::plan(args)?, &args.common),
         Task::Attribution(args) => (attribution::plan(args)?, &args.common),
+        Task::Churn(args) => (churn::plan(args)?, &args.common),
+        Task::Clv(args) => (clv::plan(args)?, &args.common),
         Task::Queue(args) => (queue::plan(args)?, &args.common),
         Task::Child => return answer_parent(),
     };
@@ -254,6 +256,8 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
         Task::Classify(args) => &args.common,
         Task::Experiment(args) => &args.common,
         Task::Attribution(args) => &args.common,
+        Task::Churn(args) => &args.common,
+        Task::Clv(args) => &args.common,
         Task::Queue(args) => &args.common,
         Task::Child => return Err(LabError::failed("a child has no children")),
     };
@@ -266,6 +270,8 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
         Task::Classify(args) => classify::measure(args, job),
         Task::Experiment(args) => experiment::measure(args, job),
         Task::Attribution(args) => attribution::measure(args, job),
+        Task::Churn(args) => churn::measure(args, job),
+        Task::Clv(args) => clv::measure(args, job),
         Task::Queue(args) => queue::measure(args, job),
         Task::Child => Ok(Answer::default()),
     })

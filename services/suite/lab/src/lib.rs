@@ -6,7 +6,9 @@
 
 mod args;
 mod attribution;
+mod churn;
 mod classify;
+mod clv;
 mod conduct;
 mod cost;
 mod error;
@@ -21,9 +23,9 @@ mod row;
 mod values;
 
 pub use args::{
-    ALGORITHMS_MAX, AttributionArgs, ClassifyArgs, CommonArgs, ExperimentArgs, K_MAX, LabArgs,
-    NULL_RUNS_MAX, NextItemArgs, ORDER_MAX, QueueArgs, RecommendArgs, RerankKind, STRENGTHS_MAX,
-    THREADS_MAX, Task,
+    ALGORITHMS_MAX, AttributionArgs, ChurnArgs, ClassifyArgs, ClvArgs, CommonArgs, ExperimentArgs,
+    FOLDS_MAX, Folds, K_MAX, LabArgs, NULL_RUNS_MAX, NextItemArgs, ORDER_MAX, QueueArgs,
+    RecommendArgs, RerankKind, STRENGTHS_MAX, THREADS_MAX, Task,
 };
 pub use conduct::run;
 pub use error::LabError;

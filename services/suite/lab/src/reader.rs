@@ -166,6 +166,11 @@ impl Table {
         self.origin.header.len()
     }
 
+    /// Returns the name of a column.
+    pub(crate) fn name(&self, column: usize) -> &str {
+        &self.origin.header[column]
+    }
+
     /// Returns how many records were read.
     pub(crate) fn rows(&self) -> usize {
         self.rows

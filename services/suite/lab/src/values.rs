@@ -32,6 +32,17 @@ pub(crate) fn moment(field: &str) -> Option<f64> {
     }
 }
 
+/// Returns the days since 1970 of `YYYY-MM-DD`, `YYYYMMDD` or RFC 3339: the day as it is written, which
+/// is that of the till, whatever the offset.
+pub(crate) fn day(field: &str) -> Option<i64> {
+    if digits(field, 8).is_some() {
+        let part = |from: usize, to: usize| digits(&field[from..to], to - from);
+        return valid_days(part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    }
+    rfc3339_ms(field)?;
+    date_days(field.get(..10)?)
+}
+
 /// Returns milliseconds since 1970 of `YYYY-MM-DD` or RFC 3339 (`T` or a space between, an offset or
 /// `Z`, without either UTC).
 fn rfc3339_ms(field: &str) -> Option<i64> {
@@ -50,6 +61,14 @@ fn date_days(date: &str) -> Option<i64> {
     let year = digits(parts.next()?, 4)?;
     let month = digits(parts.next()?, 2)?;
     let day = digits(parts.next()?, 2)?;
+    if parts.next().is_some() {
+        return None;
+    }
+    valid_days(year, month, day)
+}
+
+/// Days since 1970-01-01 of a Gregorian date, `None` if there is no such day.
+fn valid_days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let lengths = [
         31,
@@ -66,10 +85,9 @@ fn date_days(date: &str) -> Option<i64> {
         31,
     ];
     let length = *lengths.get(usize::try_from(month).ok()?.checked_sub(1)?)?;
-    if parts.next().is_some() || !(1..=length).contains(&day) {
-        return None;
-    }
-    Some(days_from_civil(year, month, day))
+    (1..=length)
+        .contains(&day)
+        .then(|| days_from_civil(year, month, day))
 }
 
 /// Days since 1970-01-01 of a Gregorian date; the year begins in March, so that leap days come last.
@@ -130,6 +148,29 @@ mod tests {
             (number("1e400"), number("nan"), number("-2.5")),
             (None, None, Some(-2.5))
         );
+    }
+
+    #[test]
+    fn days_are_those_that_are_written() {
+        for same in [
+            "20000301",
+            "2000-03-01",
+            "2000-03-01 00:30:00",
+            "2000-03-01T00:30:00+09:00",
+            "2000-03-01T23:59:59Z",
+        ] {
+            assert_eq!(day(same), Some(11_017), "{same}");
+        }
+        for bad in [
+            "20000230",
+            "2000031",
+            "2000-03-01T24:00",
+            "11017",
+            "",
+            "२०००",
+        ] {
+            assert_eq!(day(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -113,6 +113,14 @@ fn files() -> TempDir {
         };
     }
     put("calls.csv", &calls);
+    let mut sales = "customer,date,amount\n".to_owned();
+    for customer in 0..80u32 {
+        for order in 0..=customer * customer % 4 {
+            let (month, day) = (1 + order, 1 + (customer * 5 + order * 11) % 28);
+            sales += &format!("{customer},20200{month}{day:02},{}\n", 3 + customer % 11);
+        }
+    }
+    put("sales.csv", &sales);
     folder
 }
 
@@ -206,12 +214,56 @@ fn queue_keeps_the_contract() {
 }
 
 #[test]
+fn clv_keeps_the_contract() {
+    let folder = files();
+    let flags = [
+        "clv",
+        "--transactions",
+        "sales.csv",
+        "--calibration-end",
+        "2020-02-20",
+    ];
+    let keys = [
+        "r",
+        "alpha",
+        "a",
+        "b",
+        "log_likelihood",
+        "gg_p",
+        "gg_q",
+        "gg_v",
+        "holdout_mae",
+        "holdout_mae_low",
+        "holdout_mae_high",
+        "naive_mae",
+        "naive_mae_low",
+        "naive_mae_high",
+        "fit_ms",
+    ];
+    let saved = [&flags[..], &["--json", "--save", "clv.model"]].concat();
+    let found = rows(&lab(folder.path(), &saved));
+    check(&found, &["bgnbd"], "bgnbd", &keys);
+    assert!(folder.path().join("clv.model").exists());
+    assert_eq!(on_any_threads(folder.path(), &flags), steady(found));
+}
+
+#[test]
 fn bad_input_exits_with_two() {
     let folder = files();
     for (flags, expected) in [
         (
             &["attribution", "--paths", "calls.csv"][..],
             "calls.csv, line 2, column 2 (service_seconds): is empty",
+        ),
+        (
+            &[
+                "clv",
+                "--transactions",
+                "sales.csv",
+                "--calibration-end",
+                "now",
+            ],
+            "--calibration-end now: is no date",
         ),
         (
             &["queue", "--agents", "2", "--target-seconds", "1"],

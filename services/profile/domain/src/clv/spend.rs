@@ -12,7 +12,7 @@ pub const SPENDERS_MIN: usize = 10;
 /// Names of the parameters, in their order.
 const NAMES: [&str; 3] = ["p", "q", "v"];
 /// Largest slope of the mean log-likelihood by a log-parameter at a maximum.
-const SLOPE_MAX: f64 = 1e-10;
+const SLOPE_MAX: f64 = 1e-9;
 /// `(p, q)` to begin at: purchases and customers that differ much or little.
 const STARTS: [(f64, f64); 4] = [(1.0, 2.0), (6.0, 2.0), (1.0, 10.0), (6.0, 10.0)];
 /// Range searched for `p` and `q`: beyond it all purchases, or all customers, are alike.

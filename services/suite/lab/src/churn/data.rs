@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use rapport_learn::Table as Cells;
+use rapport_math::stable_hash64;
 
 use crate::args::ChurnArgs;
 use crate::error::LabError;
@@ -77,10 +78,12 @@ impl Labelled {
         }
     }
 
-    /// Returns a row as one text that no other row has.
-    fn key(&self, row: usize, columns: &[usize]) -> String {
-        let cells = columns.iter().map(|column| self.cells.cell(row, *column));
-        cells.collect::<Vec<_>>().join("\u{1f}")
+    /// Returns what tells a row from others: a hash of its cells, so that wide files fit into memory.
+    fn key(&self, row: usize, columns: &[usize]) -> u64 {
+        let cells = columns
+            .iter()
+            .map(|column| self.cells.cell(row, *column).as_bytes());
+        stable_hash64(&cells.collect::<Vec<_>>())
     }
 }
 
@@ -191,7 +194,10 @@ fn overlap(train: &Labelled, test: &mut Labelled, drop: bool) -> Result<Option<S
             .collect()
     };
     let (ours, theirs) = (columns(train), columns(test));
-    let known: HashSet<String> = (0..train.labels.len())
+    if ours.is_empty() {
+        return Ok(None);
+    }
+    let known: HashSet<u64> = (0..train.labels.len())
         .map(|row| train.key(row, &ours))
         .collect();
     let fresh: Vec<u32> = (0..test.labels.len() as u32)

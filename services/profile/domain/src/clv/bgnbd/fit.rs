@@ -8,7 +8,7 @@ use crate::clv::{ClvError, History};
 /// Names of the parameters, in their order.
 const NAMES: [&str; 4] = ["r", "alpha", "a", "b"];
 /// Largest slope of the mean log-likelihood by a log-parameter at a maximum.
-const SLOPE_MAX: f64 = 1e-10;
+const SLOPE_MAX: f64 = 1e-9;
 /// `(r, a, b)` to begin at: customers who differ much or little, leave early or late. Rates follow from
 /// the data.
 const STARTS: [(f64, f64, f64); 4] = [

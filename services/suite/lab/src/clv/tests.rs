@@ -1,0 +1,250 @@
+//! Histories worked by hand, through files; what is unusual in them; what is refused.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::args::{CommonArgs, Task};
+
+fn args(folder: &TempDir, file: &str, end: &str) -> ClvArgs {
+    let transactions = folder.path().join("t.csv");
+    std::fs::write(&transactions, file).unwrap();
+    ClvArgs {
+        transactions,
+        calibration_end: end.to_owned(),
+        common: CommonArgs {
+            json: true,
+            seed: 0,
+            threads: None,
+            algorithm: Vec::new(),
+            budget_cpu_seconds: 1.0,
+            save: None,
+            limit: None,
+            drop_overlap: false,
+        },
+    }
+}
+
+fn read(file: &str, end: &str) -> Result<Data, LabError> {
+    Data::read(&args(&tempfile::tempdir().unwrap(), file, end))
+}
+
+fn run(args: &ClvArgs, save: Option<std::path::PathBuf>) -> Result<Answer, LabError> {
+    plan(args)?;
+    let job = Job {
+        task: Task::Clv(args.clone()),
+        algorithm: "bgnbd".to_owned(),
+        validate: false,
+        save,
+    };
+    measure(args, &job)
+}
+
+/// Customers who come back after `n % 5` weeks and more, or never; two rows a day.
+fn shop() -> String {
+    let mut file = "customer,date,quantity,amount\n".to_owned();
+    for n in 0..60 {
+        let days = [1, 2 + n % 28, 3 + n % 11, 9 + n % 17, 28];
+        let months = ["01", "02", "03", "04", "07"];
+        let bought = 1 + n * n % 5;
+        for (day, month) in days.iter().zip(months).take(bought) {
+            file += &format!("c{n},2020{month}{:02},1,{}\n", day.min(&28), 5 + n % 13);
+            file += &format!("c{n},2020-{month}-{:02},2,2.5\n", day.min(&28));
+        }
+    }
+    file
+}
+
+const FILE: &str = "customer,date,quantity,amount
+a,20200101,1,10
+b,20200103,1,0
+a,2020-01-15,1,4
+a,20200115,1,6
+c,20200102,1,7
+a,2020-01-22T23:30:00+05:00,2,20
+c,20200102,-1,-7
+a,20200205,1,5
+b,20200206,1,5
+late,20200203,1,9
+b,20200212,1,5
+";
+
+#[test]
+fn histories_worked_by_hand() {
+    let data = read(FILE, "20200129").unwrap();
+    let person = |name: &str, days: &[i64], age: i64, mean_spend, later, later_rows| Person {
+        name: name.to_owned(),
+        customer: Customer {
+            history: profile_domain::clv::History::of_days(days, age).unwrap(),
+            mean_spend,
+        },
+        later,
+        later_rows,
+    };
+    assert_eq!(
+        data.people,
+        [
+            // Two rows of the 15th are one purchase of 10.
+            person("a", &[0, 14, 21], 28, 15.0, 1, 1),
+            person("b", &[2], 28, 0.0, 2, 2),
+            person("c", &[1], 28, 0.0, 0, 0),
+        ]
+    );
+    assert_eq!((data.calibration_rows, data.newcomers), (6, 1));
+    assert_eq!(data.held_out_weeks, 2.0);
+    assert_eq!(data.warnings.len(), 1);
+    assert!(data.warnings[0].ends_with("1 row(s) below 0 are returns and left out"));
+}
+
+#[test]
+fn columns_are_found_by_name_or_place() {
+    let expected = read(
+        "customer,date,amount\na,20200101,3\na,20200102,4\n",
+        "20200105",
+    )
+    .unwrap();
+    for file in [
+        "who,when,paid\na,20200101,3\na,20200102,4\n",
+        "who,when,what,paid\na,2020-01-01,x,3\na,2020-01-02,y,4\n",
+        "amount,date,customer\n3,20200101,a\n4,20200102,a\n",
+        "note,date,customer,paid\n-,20200101,a,3\n-,20200102,a,4\n",
+    ] {
+        assert_eq!(
+            read(file, "2020-01-05").unwrap().people,
+            expected.people,
+            "{file}"
+        );
+    }
+    let error = read("a,b\n1,2\n", "20200101").unwrap_err().to_string();
+    let expected =
+        "line 1, column 3: the columns customer, date, amount are needed, the header has a, b";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (file, end, expected) in [
+        (
+            FILE,
+            "yesterday",
+            "--calibration-end yesterday: is no date; write YYYY-MM-DD or YYYYMMDD",
+        ),
+        (
+            "customer,date,amount\na,20201301,1\n",
+            "20200101",
+            "line 2, column 2 (date): \"20201301\" is no date: YYYY-MM-DD, YYYYMMDD or RFC 3339",
+        ),
+        (
+            "customer,date,amount\na,20200101,dear\n",
+            "20200101",
+            "line 2, column 3 (amount): \"dear\" is no number",
+        ),
+        (
+            "customer,date,amount\n,20200101,1\n",
+            "20200101",
+            "line 2, column 1 (customer): is empty",
+        ),
+        (
+            "customer,date,amount\na,20200101,-1\n",
+            "20200101",
+            "t.csv: there is no purchase",
+        ),
+        (
+            FILE,
+            "20191231",
+            "until --calibration-end 20191231, there is no customer",
+        ),
+        (
+            FILE,
+            "20200105",
+            "until --calibration-end 20200105, no customer bought again: there is no rhythm to learn",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let error = run(&args(&folder, file, end), None).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().ends_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn forecasts_are_measured_beside_the_naive_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut asked = args(&folder, &shop(), "2020-03-31");
+    let answer = run(&asked, None).unwrap();
+    let row = &answer.rows[0];
+    let number = |row: &Row, key: &str| row.get(key).unwrap().as_f64().unwrap();
+    for key in [
+        "r",
+        "alpha",
+        "a",
+        "b",
+        "gg_p",
+        "gg_q",
+        "gg_v",
+        "holdout_mae",
+        "naive_mae",
+    ] {
+        assert!(number(row, key) > 0.0, "{key}");
+    }
+    for key in ["holdout_mae", "naive_mae", "expected_mean"] {
+        let (low, high) = (
+            number(row, &format!("{key}_low")),
+            number(row, &format!("{key}_high")),
+        );
+        assert!(low < number(row, key) && number(row, key) < high, "{key}");
+    }
+    assert_eq!(
+        row.get("top_customers").unwrap().as_array().unwrap().len(),
+        SHOWN
+    );
+    // Fewer are measured, as many are learned from.
+    asked.common.limit = std::num::NonZeroUsize::new(7);
+    let fewer = run(&asked, None).unwrap();
+    assert_eq!(number(&fewer.rows[0], "r"), number(row, "r"));
+    assert_eq!(fewer.rows[0].get("customers"), row.get("customers"));
+    assert!(number(&fewer.rows[0], "test_rows") < number(row, "test_rows"));
+}
+
+#[test]
+fn the_saved_model_is_the_one_that_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = args(&folder, &shop(), "20200331");
+    let file = folder.path().join("clv.model");
+    let answer = run(&asked, Some(file.clone())).unwrap();
+    let model = ClvModel::from_bytes(&std::fs::read(file).unwrap()).unwrap();
+    let likelihood = answer.rows[0].get("log_likelihood").unwrap();
+    assert_eq!(likelihood.as_f64(), Some(model.purchases.log_likelihood));
+}
+
+#[test]
+fn nothing_held_out_and_nothing_spent_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = shop().replace(",2.5\n", ",0\n");
+    let free: String = free
+        .lines()
+        .filter(|line| !line.contains(",1,"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let answer = run(&args(&folder, &free, "20201231"), None).unwrap();
+    let row = &answer.rows[0];
+    for key in [
+        "holdout_mae",
+        "naive_mae",
+        "naive_mae_low",
+        "gg_p",
+        "frequency_spend_correlation",
+    ] {
+        assert_eq!(row.get(key), Some(&Value::Null), "{key}");
+    }
+    assert!(
+        answer.warnings[0].contains("nothing follows --calibration-end"),
+        "{:?}",
+        answer.warnings
+    );
+    assert!(
+        answer
+            .warnings
+            .iter()
+            .any(|it| it.contains("there is no model of spend"))
+    );
+}

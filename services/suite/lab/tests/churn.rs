@@ -1,0 +1,202 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+//! `rapport lab churn` from outside: rows and their keys, any threads, odd files, refusals.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const KEYS: [&str; 21] = [
+    "task",
+    "algorithm",
+    "chosen",
+    "seed",
+    "train_rows",
+    "test_rows",
+    "train_cpu_seconds",
+    "score_cpu_seconds",
+    "peak_rss_bytes",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "brier",
+    "brier_low",
+    "brier_high",
+    "calibration_slope",
+    "calibration_slope_low",
+    "calibration_slope_high",
+    "ece",
+    "ece_low",
+    "ece_high",
+];
+
+fn lab(folder: &Path, flags: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rapport-lab"))
+        .args(["lab", "churn", "--json"])
+        .args(flags)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn rows(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = text(&output.stdout);
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Rows without what may differ between two runs: times and sizes.
+fn steady(mut rows: Vec<Value>) -> Vec<Value> {
+    for row in &mut rows {
+        let row = row.as_object_mut().unwrap();
+        row.retain(|key, _| !key.ends_with("_cpu_seconds") && !key.ends_with("_bytes"));
+    }
+    rows
+}
+
+/// People with an age, a plan that may be missing and a number; those of the basic plan leave.
+fn people(from: u32, to: u32) -> String {
+    let mut file = "id,age,plan,since,country,left\n".to_owned();
+    for person in from..to {
+        let (age, plan) = (
+            person * 37 % 60 + 18,
+            ["basic", "pro", ""][person as usize % 3],
+        );
+        let leaves = (plan == "basic" && person % 5 > 0) || person % 11 == 0;
+        let left = if leaves { "Yes" } else { "no" };
+        let day = person % 28 + 1;
+        writeln!(file, "p{person},{age},{plan},2024-02-{day:02},NZ,{left}").unwrap();
+    }
+    file
+}
+
+fn files() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("train.csv", &people(0, 300));
+    put("test.csv", &people(300, 420));
+    put("loyal.csv", "age,left\n1,0\n2,0\n3,0\n");
+    put("odd.csv", "age,left\n1,0\n2,perhaps\n");
+    folder
+}
+
+#[test]
+fn held_out_rows_keep_the_contract_on_any_threads() {
+    let folder = files();
+    let flags = [
+        "--train",
+        "train.csv",
+        "--test",
+        "test.csv",
+        "--label",
+        "left",
+    ];
+    let output = lab(folder.path(), &flags);
+    let warnings = text(&output.stderr);
+    assert!(warnings.contains("column id names rows"), "{warnings}");
+    assert!(
+        warnings.contains("column country says the same"),
+        "{warnings}"
+    );
+    let found = rows(&output);
+    let names: Vec<&str> = found
+        .iter()
+        .map(|row| row["algorithm"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["constant", "logistic", "trees", "auto"]);
+    for row in &found {
+        let row = row.as_object().unwrap();
+        assert!(KEYS.iter().all(|key| row.contains_key(*key)), "{row:?}");
+        assert_eq!(row["chosen"], Value::Bool(row["algorithm"] == "auto"));
+    }
+    assert_eq!(found[0]["auc"], 0.5);
+    assert_eq!(found[3]["top_reasons"][0], "plan");
+    assert!(found[3]["auc"].as_f64().unwrap() > 0.8);
+    assert!(
+        found[3]
+            .as_object()
+            .unwrap()
+            .contains_key("select_cpu_seconds")
+    );
+    let on = |threads| {
+        steady(rows(&lab(
+            folder.path(),
+            &[&flags[..], &["--threads", threads]].concat(),
+        )))
+    };
+    assert_eq!(on("1"), steady(found));
+    assert_eq!(on("4"), on("1"));
+}
+
+#[test]
+fn folds_cover_every_row_and_the_winner_is_saved() {
+    let folder = files();
+    let flags = [
+        "--data",
+        "train.csv",
+        "--label",
+        "left",
+        "--cv",
+        "3x2",
+        "--ignore",
+        "id,since",
+        "--algorithm",
+        "constant,logistic",
+        "--save",
+        "churn.model",
+    ];
+    let found = rows(&lab(folder.path(), &flags));
+    assert_eq!(found.len(), 2);
+    assert_eq!(
+        (&found[0]["chosen"], &found[1]["chosen"]),
+        (&Value::Bool(false), &Value::Bool(true))
+    );
+    assert_eq!(
+        (&found[1]["test_rows"], &found[1]["train_rows"]),
+        (&Value::from(300), &Value::from(300))
+    );
+    let model = rapport_learn::Model::load(&folder.path().join("churn.model")).unwrap();
+    assert_eq!(model.schema().names(), ["age", "plan"]);
+    let leaves = |plan: &str| model.probability(&model.schema().encode_row(&["30", plan]));
+    assert!(leaves("basic") > 0.5 && leaves("pro") < 0.5);
+}
+
+#[test]
+fn refusals_are_sentences() {
+    let folder = files();
+    let refused = |flags: &[&str], why: &str| {
+        let output = lab(folder.path(), flags);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(why),
+            "{}",
+            text(&output.stderr)
+        );
+    };
+    let hold_out = |file: &'static str| ["--train", file, "--test", "test.csv", "--label", "left"];
+    refused(
+        &hold_out("loyal.csv"),
+        "the label is no in every training row",
+    );
+    refused(
+        &hold_out("odd.csv"),
+        "odd.csv, line 3, column 2 (left): \"perhaps\" is no truth value",
+    );
+    refused(
+        &["--data", "loyal.csv", "--label", "left", "--cv", "2x1"],
+        "0 say yes",
+    );
+    refused(
+        &["--data", "train.csv", "--label", "gone", "--cv", "2x1"],
+        "there is no column gone",
+    );
+}
