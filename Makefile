@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 STEP := scripts/step
 
-.PHONY: help demo test lint proto bench bench-attribution bench-recommend doc deny tools ci golden helm-render
+.PHONY: help demo test lint proto bench bench-attribution bench-classify bench-recommend doc deny tools ci golden helm-render
 
 help: ## Lists the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ bench-attribution: ## Attribution beside ChannelAttribution on PATHS=FILE: same 
 	cargo build --release --locked -p rapport-lab
 	.tools/rivals/bin/python bench/rivals/attribution.py "$(TARGET)/release/rapport-lab" \
 	  "$(or $(PATHS),$(DATA)/evaluate/journeys.csv.gz)"
+
+bench-classify: ## Texts beside TF-IDF + LinearSVC on TRAIN=FILE TEST=FILE: same rows, accuracy and macro-F1.
+	@$(STEP) "rivals" scripts/venv rivals
+	cargo build --release --locked -p rapport-lab
+	.tools/rivals/bin/python bench/rivals/classify.py "$(TARGET)/release/rapport-lab" \
+	  "$(or $(TRAIN),$(DATA)/care/zh_emotion/train.csv.gz)" "$(or $(TEST),$(DATA)/care/zh_emotion/test.csv.gz)" --drop-overlap
 
 bench-recommend: ## iALS beside implicit on TRAIN=FILE TEST=FILE: CPU-seconds to the same loss, ranking.
 	@$(STEP) "rivals" scripts/venv rivals
