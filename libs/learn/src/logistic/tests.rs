@@ -42,8 +42,8 @@ fn coefficients_are_those_of_scikit_learn() {
         }
         let model = design.model(&weights);
         let logits = design.logits(&weights, &rows);
-        for row in 0..60 {
-            assert!((model.logit(&frame.row(row)) - logits[row]).abs() < 1e-12);
+        for (row, logit) in logits.iter().enumerate() {
+            assert!((model.logit(&frame.row(row)) - logit).abs() < 1e-12);
         }
     }
 }
