@@ -1,6 +1,6 @@
 //! Journeys: the steps that people took before they converted, or did not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rapport_types::{Micros, UnixMillis};
 
@@ -58,8 +58,8 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journeys {
     /// Name to number, in order of arrival.
-    numbers: BTreeMap<String, u16>,
-    paths: BTreeMap<Vec<u16>, Outcome>,
+    numbers: HashMap<String, u16>,
+    paths: HashMap<Vec<u16>, Outcome>,
 }
 
 impl Journeys {
@@ -115,41 +115,56 @@ impl Journeys {
 
     /// Returns the channels by name.
     pub fn channels(&self) -> impl Iterator<Item = &str> {
-        self.numbers.keys().map(String::as_str)
+        let names: BTreeSet<&str> = self.numbers.keys().map(String::as_str).collect();
+        names.into_iter()
     }
 
     /// Returns all conversions.
     #[must_use]
     pub fn conversions(&self) -> f64 {
+        // Whole numbers: their sum is the same in any order.
         self.paths.values().map(|outcome| outcome.conversions).sum()
     }
 
     /// Returns the value of all conversions.
     #[must_use]
     pub fn value(&self) -> f64 {
-        self.paths.values().map(|outcome| outcome.value).sum()
+        let mut values: Vec<f64> = self.paths.values().map(|outcome| outcome.value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.iter().sum()
     }
 
     /// Returns every path, its steps given by the channel's place among the sorted names.
     pub(super) fn paths(&self) -> Vec<(Vec<usize>, Outcome)> {
         let mut place = vec![0; self.numbers.len()];
-        for (sorted, &number) in self.numbers.values().enumerate() {
-            place[usize::from(number)] = sorted;
+        for (sorted, name) in self.channels().enumerate() {
+            place[usize::from(self.numbers[name])] = sorted;
         }
-        let steps = |path: &[u16]| {
-            path.iter()
-                .map(|&number| place[usize::from(number)])
-                .collect()
-        };
-        let mut paths: Vec<(Vec<usize>, Outcome)> = self
+        let mut paths: Vec<(u64, Vec<usize>, Outcome)> = self
             .paths
             .iter()
-            .map(|(path, &outcome)| (steps(path), outcome))
+            .map(|(path, &outcome)| {
+                let steps = path.iter().map(|&number| place[usize::from(number)]);
+                let steps: Vec<usize> = steps.collect();
+                (first_steps(&steps), steps, outcome)
+            })
             .collect();
-        // Sums of floats depend on their order; names, unlike arrival, are the same in every run.
-        paths.sort_by(|a, b| a.0.cmp(&b.0));
+        // Sums of floats depend on their order; names, unlike arrival, are the same in every run. Most
+        // paths differ early: one number tells them apart.
+        paths.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         paths
+            .into_iter()
+            .map(|(_, steps, outcome)| (steps, outcome))
+            .collect()
     }
+}
+
+/// The first eight steps as one number.
+fn first_steps(steps: &[usize]) -> u64 {
+    steps
+        .iter()
+        .take(8)
+        .fold(0, |key, step| key << 8 | *step as u64)
 }
 
 /// One meeting of a person with a channel.
