@@ -105,7 +105,21 @@ impl TextClassifier {
         rows: &[(String, String)],
         options: &TrainOptions,
     ) -> Result<(Self, TrainReport), TrainError> {
-        crate::train::train(rows, options)
+        crate::train::train(rows, options, || {})
+    }
+
+    /// [`TextClassifier::train_reported`], which says when it has chosen and begins to fit for good, so
+    /// that what choosing costs can be told from what fitting costs.
+    ///
+    /// # Errors
+    ///
+    /// As [`TextClassifier::train`]; `on_chosen` was not called then.
+    pub fn train_watched(
+        rows: &[(String, String)],
+        options: &TrainOptions,
+        on_chosen: impl FnOnce() + Send,
+    ) -> Result<(Self, TrainReport), TrainError> {
+        crate::train::train(rows, options, on_chosen)
     }
 
     /// Returns how the model was trained.

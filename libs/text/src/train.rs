@@ -32,10 +32,11 @@ pub(crate) struct Task<'a> {
     pub(crate) options: &'a TrainOptions,
 }
 
-/// Trains a classifier; see [`TextClassifier::train`].
+/// Trains a classifier; see [`TextClassifier::train_watched`].
 pub(crate) fn train(
     rows: &[(String, String)],
     options: &TrainOptions,
+    on_chosen: impl FnOnce() + Send,
 ) -> Result<(TextClassifier, TrainReport), TrainError> {
     let names = checked_labels(rows)?;
     let texts: Vec<&str> = rows.iter().map(|(text, _)| text.as_str()).collect();
@@ -55,8 +56,11 @@ pub(crate) fn train(
         .build()
         .map_err(|error| TrainError::Threads(error.to_string()))?;
     Ok(pool.install(|| match options.algorithm {
-        Algorithm::Majority | Algorithm::NaiveBayes => task.train_baseline(names),
-        Algorithm::Linear | Algorithm::Auto => task.train_chosen(names),
+        Algorithm::Majority | Algorithm::NaiveBayes => {
+            on_chosen();
+            task.train_baseline(names)
+        }
+        Algorithm::Linear | Algorithm::Auto => task.train_chosen(names, on_chosen),
     }))
 }
 
@@ -165,8 +169,13 @@ impl Task<'_> {
         }
     }
 
-    fn train_chosen(&self, names: Vec<String>) -> (TextClassifier, TrainReport) {
+    fn train_chosen(
+        &self,
+        names: Vec<String>,
+        on_chosen: impl FnOnce(),
+    ) -> (TextClassifier, TrainReport) {
         let choice = self.choose();
+        on_chosen();
         let width = choice
             .network
             .map_or(0, |(_, network)| network.members * network.hidden);

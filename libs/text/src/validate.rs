@@ -1,6 +1,8 @@
 //! Validation inside the training rows: which cost, which network, how sharp, how much for rare
 //! labels. What counts as out of scope is `scope.rs`. Numbers only; nothing is fitted for keeps here.
 
+use std::collections::HashMap;
+
 use rapport_math::Rng;
 use rayon::prelude::*;
 
@@ -102,7 +104,8 @@ impl Task<'_> {
         choice
     }
 
-    /// Splits the rows, each label spread evenly over the folds; few rows give no folds.
+    /// Splits the rows, each label spread evenly over the folds; few rows give no folds. Equal texts stay
+    /// together: one that is fitted on would be no test.
     fn folds(&self) -> Vec<Fold> {
         if self.texts.len() < VALIDATED_ROWS_MIN {
             return Vec::new();
@@ -110,6 +113,12 @@ impl Task<'_> {
         let mut order: Vec<usize> = (0..self.texts.len()).collect();
         Rng::seeded(self.options.seed).fork(1).shuffle(&mut order);
         order.sort_by_key(|row| self.labels[*row]);
+        let mut folds: HashMap<&str, usize> = HashMap::new();
+        let fold_of: Vec<usize> = order
+            .iter()
+            .enumerate()
+            .map(|(at, row)| *folds.entry(self.texts[*row]).or_insert(at % FOLDS))
+            .collect();
         let used = if self.texts.len() >= ONE_FOLD_ROWS {
             1
         } else {
@@ -122,10 +131,10 @@ impl Task<'_> {
         (0..used)
             .map(|fold| {
                 let pick = |held: bool| -> Vec<usize> {
-                    let places = order.iter().enumerate();
+                    let places = order.iter().zip(&fold_of);
                     places
-                        .filter(|(at, _)| (at % FOLDS == fold) == held)
-                        .map(|(_, r)| *r)
+                        .filter(|(_, own)| (**own == fold) == held)
+                        .map(|(row, _)| *row)
                         .collect()
                 };
                 let (mut fitted, held) = (pick(false), pick(true));

@@ -200,13 +200,10 @@ fn classify_keeps_the_contract() {
     ];
     let keys = ["us_per_text", "model_bytes", "recall_by_label"];
     let all = ["majority", "naive-bayes", "linear", "auto"];
-    check(
-        &rows(&lab(folder.path(), &flags)),
-        &all,
-        "auto",
-        &keys,
-        &["accuracy", "macro_f1"],
-    );
+    let found = rows(&lab(folder.path(), &flags));
+    check(&found, &all, "auto", &keys, &["accuracy", "macro_f1"]);
+    let select = found[3]["select_cpu_seconds"].as_f64().unwrap();
+    assert!(select > 0.0, "what choosing cost is told apart");
     let scope = [
         "in_scope_accuracy",
         "oos_recall",
