@@ -1,13 +1,16 @@
 //! Journeys: the steps that people took before they converted, or did not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
 use rapport_types::{Micros, UnixMillis};
 
 /// Most distinct channels.
 pub const CHANNELS_MAX: usize = 256;
 /// Most steps of one journey.
 pub const STEPS_MAX: usize = 1_000;
+/// Steps that most journeys do not pass: room for them is made at once.
+const STEPS_USUAL: usize = 8;
 /// Most distinct paths.
 pub const PATHS_MAX: usize = 5_000_000;
 /// Most bytes of a channel's name.
@@ -78,7 +81,7 @@ impl Journeys {
         if !value.is_finite() {
             return Err(JourneyError::Value);
         }
-        let mut path = Vec::new();
+        let mut path = Vec::with_capacity(STEPS_USUAL);
         for step in steps {
             if path.len() == STEPS_MAX {
                 return Err(JourneyError::Steps(STEPS_MAX + 1));
