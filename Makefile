@@ -7,7 +7,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 STEP := scripts/step
 
-.PHONY: help demo test lint proto bench bench-attribution bench-classify bench-recommend doc deny tools ci golden helm-render
+.PHONY: help demo test lint proto bench bench-attribution bench-classify bench-next-item bench-recommend doc deny tools ci golden helm-render
 
 help: ## Lists the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ bench-classify: ## Texts beside TF-IDF + LinearSVC on TRAIN=FILE TEST=FILE: same
 	cargo build --release --locked -p rapport-lab
 	.tools/rivals/bin/python bench/rivals/classify.py "$(TARGET)/release/rapport-lab" \
 	  "$(or $(TRAIN),$(DATA)/care/zh_emotion/train.csv.gz)" "$(or $(TEST),$(DATA)/care/zh_emotion/test.csv.gz)" --drop-overlap
+
+bench-next-item: ## Session models beside Serenade on TRAIN=FILE TEST=FILE: quality, predictions per CPU-second.
+	cargo run --release --locked --manifest-path bench/serenade/Cargo.toml --target-dir "$(TARGET)/serenade" -- \
+	  "$(or $(TRAIN),$(DATA)/next_item/diginetica/train.csv.gz)" "$(or $(TEST),$(DATA)/next_item/diginetica/test.csv.gz)"
 
 bench-recommend: ## iALS beside implicit on TRAIN=FILE TEST=FILE: CPU-seconds to the same loss, ranking.
 	@$(STEP) "rivals" scripts/venv rivals
