@@ -32,6 +32,7 @@ pub use options::{
 pub use rapport_model_file::{LoadError, ModelFileError};
 pub use schema::{Dropped, Frame, Schema};
 pub use table::{Table, TableError};
+pub use validate::deal_folds;
 
 /// Returns `ln(1 + exp(x))` without overflow: the log-loss of a logit against a no, of its negative
 /// against a yes. Relative error of a few ulp.
