@@ -8,7 +8,7 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
-pub use kernel::gather_sums;
+pub use kernel::{gather_sums, weigh_rows};
 
 /// Columns of a panel.
 pub const LANES: usize = 32;

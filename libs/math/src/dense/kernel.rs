@@ -3,20 +3,27 @@
 
 use super::{LANES, Lanes, TILE};
 
+/// Calls the first of two functions that the processor has the instructions for, or the plain one.
+macro_rules! dispatch {
+    ($avx512:ident, $avx2:ident, $plain:expr, $arguments:tt) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
+                return unsafe { x86::$avx512 $arguments };
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
+                return unsafe { x86::$avx2 $arguments };
+            }
+        }
+        $plain $arguments
+    }};
+}
+
 /// Product of one tile of the left matrix and one panel.
 pub(super) fn tile(left: &[[f32; TILE]], right: &[Lanes]) -> [Lanes; TILE] {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
-            return unsafe { x86::tile_avx512(left, right) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
-            return unsafe { x86::tile_avx2(left, right) };
-        }
-    }
-    tile_in_parts::<4>(left, right)
+    dispatch!(tile_avx512, tile_avx2, tile_in_parts::<4>, (left, right))
 }
 
 /// Computes for every row the sum of those rows of `values` that it lists.
@@ -25,18 +32,73 @@ pub(super) fn tile(left: &[[f32; TILE]], right: &[Lanes]) -> [Lanes; TILE] {
 /// * `sums`, shape `[rows]`: overwritten.
 /// * Cost: one addition of [`LANES`] numbers per member. Members must index `values`.
 pub fn gather_sums(starts: &[usize], members: &[u32], values: &[Lanes], sums: &mut [Lanes]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
-            return unsafe { x86::gather_avx512(starts, members, values, sums) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            #[expect(unsafe_code, reason = "the processor has the feature: asked above")]
-            return unsafe { x86::gather_avx2(starts, members, values, sums) };
+    dispatch!(
+        gather_avx512,
+        gather_avx2,
+        gather_plain,
+        (starts, members, values, sums)
+    );
+}
+
+/// Weighs every row by its product with `direction` and adds it up by its weight: all that an
+/// iterative solver asks of a matrix, in one walk.
+///
+/// * `rows`: each `direction.len()` panels wide, one after the other.
+/// * `weights`: overwritten with `offset + scale * (row · direction)`.
+/// * `sum`, shape of `direction`: the rows times their weights are added.
+/// * Cost: two multiplications per number of `rows`.
+pub fn weigh_rows(
+    rows: &[Lanes],
+    direction: &[Lanes],
+    offset: f32,
+    scale: f32,
+    weights: &mut [f32],
+    sum: &mut [Lanes],
+) {
+    dispatch!(
+        weigh_avx512,
+        weigh_avx2,
+        weigh_plain,
+        (rows, direction, offset, scale, weights, sum)
+    );
+}
+
+#[inline(always)]
+pub(super) fn weigh_plain(
+    rows: &[Lanes],
+    direction: &[Lanes],
+    offset: f32,
+    scale: f32,
+    weights: &mut [f32],
+    sum: &mut [Lanes],
+) {
+    for (row, weight) in rows.chunks_exact(direction.len().max(1)).zip(weights) {
+        *weight = offset + scale * product(row, direction);
+        for (to, from) in sum.iter_mut().zip(row) {
+            for lane in 0..LANES {
+                to[lane] += *weight * from[lane];
+            }
         }
     }
-    gather_plain(starts, members, values, sums);
+}
+
+/// The product of two rows of panels: lanes first, then halves onto halves.
+#[inline(always)]
+pub(super) fn product(a: &[Lanes], b: &[Lanes]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0]
 }
 
 #[inline(always)]
@@ -85,7 +147,7 @@ pub(super) fn tile_in_parts<const WIDTH: usize>(
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::{LANES, Lanes, TILE, gather_plain, tile_in_parts};
+    use super::{LANES, Lanes, TILE, gather_plain, tile_in_parts, weigh_plain};
     use std::arch::x86_64::{
         _mm512_add_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
         _mm512_storeu_ps,
@@ -144,5 +206,29 @@ pub(super) mod x86 {
         sums: &mut [Lanes],
     ) {
         gather_plain(starts, members, values, sums);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(in crate::dense) fn weigh_avx512(
+        rows: &[Lanes],
+        direction: &[Lanes],
+        offset: f32,
+        scale: f32,
+        weights: &mut [f32],
+        sum: &mut [Lanes],
+    ) {
+        weigh_plain(rows, direction, offset, scale, weights, sum);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(in crate::dense) fn weigh_avx2(
+        rows: &[Lanes],
+        direction: &[Lanes],
+        offset: f32,
+        scale: f32,
+        weights: &mut [f32],
+        sum: &mut [Lanes],
+    ) {
+        weigh_plain(rows, direction, offset, scale, weights, sum);
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::kernel::{gather_plain, tile, tile_in_parts};
+use super::kernel::{gather_plain, tile, tile_in_parts, weigh_plain};
 use super::*;
 use crate::Rng;
 
@@ -52,6 +52,19 @@ fn sums_are_gathered_by_row() {
     );
 }
 
+#[test]
+fn rows_are_weighed_by_their_products() {
+    let mut rows = vec![[0.0; LANES]; 4];
+    (rows[0][0], rows[1][31], rows[2][0]) = (2.0, 3.0, -1.0);
+    let mut direction = vec![[0.0; LANES]; 2];
+    (direction[0][0], direction[1][31]) = (10.0, 1.0);
+    let (mut weights, mut sum) = ([9.0; 2], vec![[1.0; LANES]; 2]);
+    weigh_rows(&rows, &direction, 1.0, -1.0, &mut weights, &mut sum);
+    assert_eq!(weights, [1.0 - 23.0, 1.0 + 10.0]);
+    assert_eq!((sum[0][0], sum[1][31]), (1.0 - 44.0 - 11.0, 1.0 - 66.0));
+    assert_eq!(sum[0][5], 1.0);
+}
+
 proptest! {
     #[test]
     fn every_instruction_set_gives_the_same_bytes(seed: u64, depth in 0usize..40) {
@@ -69,5 +82,13 @@ proptest! {
         gather_sums(&[0, 25, 60], &members, &values, &mut found);
         gather_plain(&[0, 25, 60], &members, &values, &mut plain);
         prop_assert_eq!(found, plain);
+        let rows = lanes(&mut rng, 2 * depth);
+        let direction = lanes(&mut rng, 2);
+        let weigh = |of: fn(&[Lanes], &[Lanes], f32, f32, &mut [f32], &mut [Lanes])| {
+            let (mut weights, mut sum) = (vec![0.0; depth], [[0.5; LANES]; 2]);
+            of(&rows, &direction, 1.0, -1.0, &mut weights, &mut sum);
+            (weights, sum)
+        };
+        prop_assert_eq!(weigh(weigh_rows), weigh(weigh_plain));
     }
 }

@@ -1,14 +1,14 @@
 //! iALS: people and items as vectors whose product says how likely one has the other, by exact least
 //! squares over all pairs, had and not.
 
+mod fit;
 mod solve;
 #[cfg(test)]
 mod tests;
 
-use rapport_math::dense::{LANES, Lanes, add_product, gram};
-use rapport_math::{Rng, symmetric_eigen};
-use rayon::prelude::*;
+use rapport_math::dense::{LANES, Lanes, add_product};
 
+use self::fit::Fit;
 pub use self::solve::SolveScratch;
 use self::solve::Solver;
 use crate::bounds::bounded;
@@ -115,9 +115,10 @@ impl IalsOptions {
 ///   with `l = regularisation * (pairs + a * others)^exponent`.
 /// * Sources: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM
 ///   2008; Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks",
-///   RecSys 2022, for the loss; Rendle et al., "iALS++: speeding up matrix factorization with subspace
-///   optimization", 2021, for the blocks that vectors with many pairs are solved in.
-/// * Memory: `4 * factors` bytes per item, while training per person too, and twice that in between.
+///   RecSys 2022, for the loss; Takács, Pilászy and Tikk, "Applications of the conjugate gradient method
+///   for implicit feedback collaborative filtering", RecSys 2011, for the steps.
+/// * Memory: `4 * factors` bytes per item, while training twice that and once per person, and as much
+///   again in between.
 #[derive(Debug, Clone)]
 pub struct IalsModel {
     solver: Solver,
@@ -129,8 +130,8 @@ impl IalsModel {
     /// [`HISTORY_ITEMS_MAX`] of each are read. Options out of range are clamped.
     ///
     /// Same histories in the same order, options and seed give the same bytes for any number of
-    /// threads. Cost per epoch and side: for a vector of `m` pairs the cheaper of `m² factors / 2` and
-    /// `32 m factors` products, and `factors³` once.
+    /// threads. Cost per epoch: `12 factors` products for each pair, `3 factors²` for each person and
+    /// each item, and `factors³` twice.
     #[must_use]
     pub fn train<'a>(
         histories: impl Iterator<Item = &'a [ItemIdx]>,
@@ -139,35 +140,9 @@ impl IalsModel {
     ) -> Self {
         let options = options.clamped();
         let incidence = Incidence::new(histories, HISTORY_ITEMS_MAX);
-        let (users, items, width) = (incidence.groups(), incidence.items(), options.factors);
-        let mut people = Solver::new(vec![0.0; users * width], &options);
-        let mut things = Solver::new(starting_vectors(items, width, seed), &options);
-        let mut epochs_loss = Vec::with_capacity(options.epochs);
-        for _ in 0..options.epochs {
-            turn(
-                &mut things.vectors,
-                &mut things.spectrum,
-                &mut people.vectors,
-                &options,
-            );
-            things.solve_all(&incidence.by_group(), &mut people.vectors);
-            turn(
-                &mut people.vectors,
-                &mut people.spectrum,
-                &mut things.vectors,
-                &options,
-            );
-            let loss = people.solve_all(&incidence.by_item(), &mut things.vectors);
-            epochs_loss.push(loss + things.penalty(&incidence.by_group(), &people.vectors));
-        }
-        turn(
-            &mut things.vectors,
-            &mut things.spectrum,
-            &mut people.vectors,
-            &options,
-        );
+        let (solver, epochs_loss) = Fit::start(&incidence, &options, seed).run();
         Self {
-            solver: things,
+            solver,
             epochs_loss,
         }
     }
@@ -178,7 +153,7 @@ impl IalsModel {
         self.solver.len()
     }
 
-    /// Returns the loss at the end of every epoch; it never rises but by rounding.
+    /// Returns the loss at the end of every epoch. Momentum may let it rise for an epoch on the way down.
     #[must_use]
     pub fn epochs_loss(&self) -> &[f64] {
         &self.epochs_loss
@@ -257,72 +232,4 @@ pub struct IalsScratch {
     solve: SolveScratch,
     people: Vec<Lanes>,
     scores: Vec<Lanes>,
-}
-
-/// Small random numbers, so that the first people see every dimension.
-fn starting_vectors(count: usize, width: usize, seed: u64) -> Vec<f32> {
-    let (rng, size) = (Rng::seeded(seed), 0.1 / (width as f64).sqrt());
-    let mut vectors = vec![0.0; count * width];
-    vectors
-        .par_chunks_mut(CHUNK * width)
-        .enumerate()
-        .for_each(|(chunk, values)| {
-            let mut stream = rng.fork(chunk as u64);
-            values
-                .iter_mut()
-                .for_each(|value| *value = (size * stream.normal()) as f32);
-        });
-    vectors
-}
-
-/// Turns both sides onto the axes of `vectors`' Gram matrix, which becomes diagonal: `spectrum`, times
-/// the unobserved weight. No product of a person and an item changes.
-fn turn(vectors: &mut [f32], spectrum: &mut Vec<f32>, others: &mut [f32], options: &IalsOptions) {
-    let width = options.factors;
-    let count = vectors.len() / width;
-    let mut panels = vec![[0.0; LANES]; width / LANES * count];
-    panels
-        .par_chunks_mut(count.max(1))
-        .enumerate()
-        .for_each(|(panel, rows)| {
-            for (row, from) in rows.iter_mut().zip(vectors.chunks_exact(width)) {
-                row.copy_from_slice(&from[panel * LANES..(panel + 1) * LANES]);
-            }
-        });
-    let small = gram(&panels, count);
-    drop(panels);
-    let Some(eigen) = symmetric_eigen(&small, width) else {
-        spectrum.fill(0.0); // no vectors, or none that are finite
-        return;
-    };
-    let weight = f64::from(options.unobserved_weight);
-    spectrum.clear();
-    spectrum.extend(eigen.values.iter().map(|it| (it.max(0.0) * weight) as f32));
-    let axes: Vec<Lanes> = (0..width / LANES * width)
-        .map(|at| {
-            let (panel, row) = (at / width, at % width);
-            std::array::from_fn(|lane| eigen.vectors[(panel * LANES + lane) * width + row] as f32)
-        })
-        .collect();
-    turn_rows(vectors, width, &axes);
-    turn_rows(others, width, &axes);
-}
-
-fn turn_rows(vectors: &mut [f32], width: usize, axes: &[Lanes]) {
-    vectors.par_chunks_mut(CHUNK * width).for_each(|rows| {
-        let count = rows.len() / width;
-        let mut turned = vec![[0.0; LANES]; width / LANES * count];
-        add_product(
-            |row, at| rows[row * width + at],
-            count,
-            width,
-            axes,
-            &mut turned,
-        );
-        for (row, to) in rows.chunks_exact_mut(width).enumerate() {
-            for (panel, to) in to.chunks_exact_mut(LANES).enumerate() {
-                to.copy_from_slice(&turned[panel * count + row]);
-            }
-        }
-    });
 }

@@ -1,14 +1,19 @@
 //! One side's vectors given the other's, on axes where the other's Gram matrix is diagonal.
 
-use rapport_math::dense::{LANES, Lanes, add_product};
+use rapport_math::dense::{LANES, Lanes, add_product, weigh_rows};
 use rapport_math::{cholesky, cholesky_solve};
 use rayon::prelude::*;
 
 use super::{CHUNK, IalsOptions};
 
-/// Dimensions that one step of the block descent solves together.
-const BLOCK: usize = 64;
-/// Most pairs at which a vector is solved exactly, through the pairs: above, in blocks. The exact way
+/// Steps of conjugate gradients that training takes for a vector in an epoch. With two an epoch gains
+/// as much as with exact solves, with one it does not.
+const TRAIN_STEPS: usize = 2;
+/// Most steps for a vector that is solved once and from nothing.
+const FOLD_STEPS: usize = 64;
+/// Part of the first force at which no further step is worth taking.
+const FORCE_MIN: f32 = 1e-10;
+/// Most pairs at which a vector is solved exactly, through the pairs: above, by steps. The exact way
 /// costs the square of them.
 const EXACT_MAX: usize = 256;
 
@@ -33,7 +38,13 @@ pub struct SolveScratch {
     square: Vec<f64>,
     right: Vec<f64>,
     ridge: Vec<f32>,
-    errors: Vec<f32>,
+    /// Of each pair: what is missing to 1, and what a step along the direction adds.
+    pub(super) errors: Vec<f32>,
+    pulls: Vec<f32>,
+    /// Of each dimension: what the descent is at.
+    residual: Vec<Lanes>,
+    direction: Vec<Lanes>,
+    image: Vec<Lanes>,
 }
 
 impl Solver {
@@ -54,9 +65,9 @@ impl Solver {
         &self.vectors[at * self.width..(at + 1) * self.width]
     }
 
-    /// Solves every vector of the other side, whose pairs are listed; those of many pairs start from
-    /// what `unknown` holds. Returns the loss but for the known side's own lengths.
-    pub(super) fn solve_all(
+    /// Moves every vector of the other side, whose pairs are listed, towards its solution. Returns the
+    /// loss but for the known side's own lengths.
+    pub(super) fn improve_all(
         &self,
         (starts, members): &(&[usize], &[u32]),
         unknown: &mut [f32],
@@ -70,8 +81,9 @@ impl Solver {
                 for (at, vector) in vectors.chunks_exact_mut(width).enumerate() {
                     let own = chunk * CHUNK + at;
                     let known = &members[starts[own]..starts[own + 1]];
-                    self.solve(known, vector, scratch);
-                    error += self.error(known, vector) + weighted_square(vector, &scratch.ridge);
+                    self.descend(known, vector, TRAIN_STEPS, scratch);
+                    let misses = scratch.errors.iter().map(|it| f64::from(it * it));
+                    error += misses.sum::<f64>() + weighted_square(vector, &scratch.ridge);
                 }
                 error
             })
@@ -79,10 +91,11 @@ impl Solver {
         errors.iter().sum()
     }
 
-    /// Solves one vector.
+    /// Solves one vector from nothing.
     pub(super) fn solve(&self, known: &[u32], vector: &mut [f32], scratch: &mut SolveScratch) {
         if known.len() > EXACT_MAX {
-            return self.descend(known, vector, scratch);
+            vector.fill(0.0);
+            return self.descend(known, vector, FOLD_STEPS, scratch);
         }
         let weights = self.dual(known, scratch);
         vector.fill(0.0);
@@ -139,58 +152,60 @@ impl Solver {
         scratch.right.iter().map(|it| *it as f32).collect()
     }
 
-    /// One sweep of exact solves over blocks of dimensions, the others kept. Cost: `pairs * width *
-    /// BLOCK / 2`. Source: iALS++, algorithm 3.
-    pub(super) fn descend(&self, known: &[u32], vector: &mut [f32], scratch: &mut SolveScratch) {
-        let (count, width) = (known.len(), self.width);
-        self.put_ridge(count, &mut scratch.ridge);
-        scratch.errors.clear();
+    /// Takes some steps of conjugate gradients from where `vector` stands, on axes scaled by the ridge;
+    /// leaves what then is missing to 1 at each pair in `scratch.errors`.
+    ///
+    /// Cost of the start and of each step: two products per pair and dimension.
+    pub(super) fn descend(
+        &self,
+        known: &[u32],
+        vector: &mut [f32],
+        steps: usize,
+        scratch: &mut SolveScratch,
+    ) {
+        self.put_ridge(known.len(), &mut scratch.ridge);
+        scratch.rows.clear();
         for at in known {
-            scratch
-                .errors
-                .push(1.0 - dot(self.vector(*at as usize), vector));
+            scratch.rows.extend_from_slice(self.vector(*at as usize));
         }
-        for first in (0..width).step_by(BLOCK) {
-            let block = BLOCK.min(width - first);
-            let panels = &mut scratch.panels;
-            panels.clear();
-            for panel in (first..first + block).step_by(LANES) {
-                panels.extend(known.iter().map(|at| -> Lanes {
-                    let row = &self.vector(*at as usize)[panel..panel + LANES];
-                    std::array::from_fn(|lane| row[lane])
-                }));
+        scratch.errors.resize(known.len(), 0.0);
+        scratch.pulls.resize(known.len(), 0.0);
+        let SolveScratch {
+            errors,
+            pulls,
+            residual,
+            direction,
+            image,
+            ..
+        } = scratch;
+        let (rows, ridge) = (panels(&scratch.rows), panels(&scratch.ridge));
+        let (vector, _) = vector.as_chunks_mut::<LANES>();
+        // Downhill: the pairs' errors pull, the ridge holds back.
+        residual.clear();
+        residual.extend(lanes(vector, ridge, |value, ridge| -value * ridge));
+        weigh_rows(rows, vector, 1.0, -1.0, errors, residual);
+        direction.clear();
+        direction.extend(lanes(residual, ridge, |force, ridge| force / ridge));
+        let mut force = product(residual, direction);
+        let enough = force * FORCE_MIN;
+        for _ in 0..steps {
+            if force <= enough || force.is_nan() {
+                return;
             }
-            scratch.products.clear();
-            scratch.products.resize(block / LANES * block, [0.0; LANES]);
-            let value = |row: usize, at: usize| panels[row / LANES * count + at][row % LANES];
-            add_product(value, block, count, panels, &mut scratch.products);
-            let products = &scratch.products;
-            scratch.square.clear();
-            scratch.square.extend((0..block * block).map(|at| {
-                let (row, column) = (at / block, at % block);
-                let ridge = if row == column {
-                    scratch.ridge[first + row]
-                } else {
-                    0.0
-                };
-                f64::from(products[column / LANES * block + row][column % LANES] + ridge)
-            }));
-            scratch.right.clear();
-            scratch.right.extend((0..block).map(|row| {
-                let errors = scratch.errors.iter().enumerate();
-                let pull: f32 = errors.map(|(at, error)| value(row, at) * error).sum();
-                f64::from(pull - scratch.ridge[first + row] * vector[first + row])
-            }));
-            if !cholesky(&mut scratch.square, block) {
-                return; // only what is not finite leads here
+            image.clear();
+            image.extend(lanes(direction, ridge, |value, ridge| value * ridge));
+            weigh_rows(rows, direction, 0.0, 1.0, pulls, image);
+            let step = force / product(direction, image);
+            add_scaled(vector, direction, step);
+            add_scaled(residual, image, -step);
+            for (error, pull) in errors.iter_mut().zip(&*pulls) {
+                *error -= step * pull;
             }
-            cholesky_solve(&scratch.square, block, &mut scratch.right);
-            for (row, step) in scratch.right.iter().enumerate() {
-                vector[first + row] += *step as f32;
-                for (at, error) in scratch.errors.iter_mut().enumerate() {
-                    *error -= value(row, at) * *step as f32;
-                }
-            }
+            image.clear();
+            image.extend(lanes(residual, ridge, |force, ridge| force / ridge));
+            let before = std::mem::replace(&mut force, product(residual, image));
+            add_scaled(image, direction, force / before);
+            std::mem::swap(direction, image);
         }
     }
 
@@ -202,13 +217,16 @@ impl Solver {
         products.map(|((a, b), ridge)| a * b / ridge).sum()
     }
 
-    /// The weighted squared lengths of the other side's vectors, whose pairs are listed.
-    pub(super) fn penalty(&self, (starts, _): &(&[usize], &[u32]), others: &[f32]) -> f64 {
-        let counts = starts.windows(2).map(|bounds| bounds[1] - bounds[0]);
-        let vectors = others.chunks_exact(self.width).zip(counts);
-        vectors
-            .map(|(vector, count)| f64::from(dot(vector, vector) * self.weight_of_length(count)))
-            .sum()
+    /// The other side's weighted squares summed by axis; `starts` bounds the pairs of its vectors.
+    pub(super) fn penalties(&self, starts: &[usize], others: &[f32]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.width];
+        for (vector, bounds) in others.chunks_exact(self.width).zip(starts.windows(2)) {
+            let weight = self.weight_of_length(bounds[1] - bounds[0]);
+            for (sum, value) in sums.iter_mut().zip(vector) {
+                *sum += f64::from(value * value * weight);
+            }
+        }
+        sums
     }
 
     /// Regularisation of a vector with `count` pairs.
@@ -224,11 +242,6 @@ impl Solver {
         ridge.clear();
         ridge.extend(self.spectrum.iter().map(|it| it + length));
     }
-
-    fn error(&self, known: &[u32], vector: &[f32]) -> f64 {
-        let error = |at: &u32| f64::from(1.0 - dot(self.vector(*at as usize), vector)).powi(2);
-        known.iter().map(error).sum()
-    }
 }
 
 /// The sum of squares, each times its weight.
@@ -239,16 +252,32 @@ fn weighted_square(vector: &[f32], weights: &[f32]) -> f64 {
         .sum()
 }
 
-/// The product of two vectors, in sixteen sums that a processor can keep apart.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<16>();
-    let (b, b_rest) = b.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
+/// A vector, or several, as panels; their widths are multiples of one.
+fn panels(values: &[f32]) -> &[Lanes] {
+    values.as_chunks::<LANES>().0
+}
+
+/// Combines two vectors number by number.
+fn lanes(a: &[Lanes], b: &[Lanes], of: impl Fn(f32, f32) -> f32) -> impl Iterator<Item = Lanes> {
+    let pairs = a.iter().zip(b);
+    pairs.map(move |(a, b)| std::array::from_fn(|lane| of(a[lane], b[lane])))
+}
+
+fn add_scaled(into: &mut [Lanes], from: &[Lanes], scale: f32) {
+    for (into, from) in into.iter_mut().zip(from) {
+        for (into, from) in into.iter_mut().zip(from) {
+            *into += scale * from;
+        }
+    }
+}
+
+/// The product of two vectors, each lane summed before the lanes are.
+fn product(a: &[Lanes], b: &[Lanes]) -> f32 {
+    let mut sums = [0.0f32; LANES];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..16 {
+        for lane in 0..LANES {
             sums[lane] += a[lane] * b[lane];
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    sums.iter().sum()
 }

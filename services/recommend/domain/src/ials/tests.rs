@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+use rapport_math::Rng;
 
 fn histories(rows: &[Vec<u32>]) -> Vec<Vec<ItemIdx>> {
     let row = |row: &Vec<u32>| row.iter().map(|item| ItemIdx(*item)).collect();
@@ -56,7 +57,7 @@ fn one_pair_matches_the_vector_worked_by_hand() {
 }
 
 #[test]
-fn block_descent_ends_where_the_exact_solve_does() {
+fn steps_end_where_the_exact_solve_does() {
     let mut rng = Rng::seeded(4);
     let options = IalsOptions {
         factors: 128,
@@ -67,14 +68,32 @@ fn block_descent_ends_where_the_exact_solve_does() {
     known.spectrum.fill(0.3);
     let all: Vec<u32> = (0..60).collect();
     let scratch = &mut SolveScratch::default();
-    let (mut exact, mut blocks) = (vec![0.0; 128], vec![0.0; 128]);
+    let (mut exact, mut steps) = (vec![0.0; 128], vec![0.0; 128]);
     known.solve(&all, &mut exact, scratch);
-    for _ in 0..60 {
-        known.descend(&all, &mut blocks, scratch);
+    known.descend(&all, &mut steps, 100, scratch);
+    for (exact, steps) in exact.iter().zip(&steps) {
+        assert!((exact - steps).abs() < 1e-4, "{exact} {steps}");
     }
-    for (exact, blocks) in exact.iter().zip(&blocks) {
-        assert!((exact - blocks).abs() < 1e-3, "{exact} {blocks}");
+    // What is missing at each pair comes out beside the vector.
+    for (at, missing) in scratch.errors.iter().enumerate() {
+        let products = known.vector(at).iter().zip(&exact).map(|(a, b)| a * b);
+        assert!((1.0 - products.sum::<f32>() - missing).abs() < 1e-4);
     }
+}
+
+#[test]
+fn steps_match_the_vector_worked_by_hand() {
+    let known = solver(&[[2.0, 1.0]], [0.4, 0.1], &SMALL);
+    let scratch = &mut SolveScratch::default();
+    let mut vector = vec![0.0; 32];
+    known.descend(&[0], &mut vector, 1, scratch);
+    // One pair: M^-1 h is the direction of the solution itself, so one step is enough.
+    let (a, b) = (2.0 / 0.455, 1.0 / 0.155);
+    let scale = 1.0 + 2.0 * a + b;
+    assert!((vector[0] - a / scale).abs() < 1e-5 && (vector[1] - b / scale).abs() < 1e-5);
+    let mut wrong_start = vec![1.0; 32];
+    known.descend(&[0], &mut wrong_start, 3, scratch);
+    assert!((wrong_start[0] - a / scale).abs() < 1e-4);
 }
 
 #[test]

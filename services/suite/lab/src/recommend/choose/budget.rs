@@ -104,9 +104,9 @@ impl Budget {
             }
             Spec::Ials(it) => {
                 let (width, epochs) = (it.factors as f64, it.epochs as f64);
-                let solves = 2.0 * self.squares.min(self.pairs * 256.0) * width / DENSE;
-                let turns = 4.0 * (self.items + self.people) * width * width / DENSE;
-                epochs * (2.0 * solves + turns + 2.0 * width.powi(3) + 20.0 * self.pairs)
+                let steps = 12.0 * self.pairs * width / PANEL;
+                let turns = 3.0 * (self.items + self.people) * width * width / DENSE;
+                epochs * (steps + turns + 2.0 * width.powi(3))
             }
             Spec::Blend(parts) => parts.iter().map(|(part, _)| self.fit(part)).sum(),
         }
