@@ -24,7 +24,7 @@ const SERVICES: [&str; 5] = ["profile", "recommend", "ads", "care", "evaluate"];
 fn floor(name: &str) -> Option<u8> {
     Some(match name {
         "rapport-types" => 0,
-        "rapport-math" | "rapport-api" | "rapport-telemetry" => 1,
+        "rapport-math" | "rapport-model-file" | "rapport-api" | "rapport-telemetry" => 1,
         "rapport-text" | "rapport-store" | "rapport-cache" => 2,
         "rapport-learn" | "rapport-rpc" => 3,
         "rapport-flow" | "rapport-town" => 4,
@@ -50,6 +50,7 @@ fn is_pure(name: &str) -> bool {
         || [
             "rapport-types",
             "rapport-math",
+            "rapport-model-file",
             "rapport-text",
             "rapport-learn",
             "rapport-town",

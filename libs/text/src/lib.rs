@@ -24,7 +24,6 @@ mod validate;
 mod vocabulary;
 
 pub use classifier::{Prediction, REASONS_MAX, Reason, TextClassifier};
-pub use file::ModelFileError;
 pub use language::{Language, guess_language};
 pub use lexicon::{EVIDENCE_MAX, Emotion, Feeling, feel};
 pub use normalise::{TEXT_CHARS_MAX, normalise};
@@ -32,4 +31,5 @@ pub use options::{
     Algorithm, LABEL_BYTES_MAX, LABELS_MAX, MODEL_BYTES_MAX, ROWS_MAX, TrainError, TrainOptions,
     TrainReport,
 };
+pub use rapport_model_file::{LoadError, ModelFileError};
 pub use tokenise::words;
