@@ -172,15 +172,14 @@ impl Learners {
     pub fn fit(&self) -> Result<Learned, TooFewRepeaters> {
         let records = || self.kept.values();
         let repeaters = records().filter(|record| record.repeats() > 0).count() as u64;
-        let newest = records().map(|record| record.last).max().unwrap_or(0);
-        let as_of = UnixMillis((newest + 1) * DAY_MS - 1);
-        let currency = self.currency();
-        let customers: Vec<Customer> = records()
-            .filter_map(|record| record.customer(as_of, currency))
-            .collect();
         if repeaters < REPEATERS_MIN {
             return Err(TooFewRepeaters(repeaters));
         }
+        let newest = records().map(|record| record.last).max().unwrap_or(0);
+        let as_of = UnixMillis((newest + 1) * DAY_MS - 1);
+        let currency = self.currency();
+        let asked = |record: &PurchaseRecord| record.customer(as_of, currency);
+        let customers: Vec<Customer> = records().filter_map(asked).collect();
         let model = ClvModel::fit(&customers).map_err(|_none| TooFewRepeaters(repeaters))?;
         Ok(Learned {
             currency: currency.filter(|_| model.spend.is_some()),
