@@ -260,6 +260,24 @@ pub const RECOMMEND_SNAPSHOT_DURATION: Metric = Metric {
     labels: &[],
 };
 
+/// How long trainings of the model of customer value took.
+pub const PROFILE_TRAINING_DURATION: Metric = Metric {
+    name: "profile_training_duration_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time to read purchases, train and save a model of customer value.",
+    labels: &[],
+};
+
+/// How old the served model of customer value is.
+pub const PROFILE_MODEL_AGE: Metric = Metric {
+    name: "profile_model_age_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time since the served model of customer value was trained.",
+    labels: &[],
+};
+
 /// Every metric.
 pub const METRICS: &[&Metric] = &[
     &RPC_SERVER_CALL_DURATION,
@@ -286,6 +304,8 @@ pub const METRICS: &[&Metric] = &[
     &RECOMMENDATIONS,
     &RECOMMEND_TRAINING_DURATION,
     &RECOMMEND_SNAPSHOT_DURATION,
+    &PROFILE_TRAINING_DURATION,
+    &PROFILE_MODEL_AGE,
 ];
 
 /// Returns the metric that a line of the scrape belongs to, `None` for a name that is not listed.

@@ -25,6 +25,9 @@ pub struct Config {
     /// Writers of the event log on Postgres, each owning its share of the partitions.
     #[arg(long, env = "PROFILE_LOG_WRITERS", default_value = "4")]
     pub log_writers: NonZeroU32,
+    /// Age at which the model of customer value is trained again when new events came: 1m to 168h.
+    #[arg(long, env = "PROFILE_TRAIN_EVERY", default_value = "1h", value_parser = parse_training)]
+    pub train_every: Duration,
     /// The old part of the log.
     #[command(flatten)]
     pub segments: SegmentConfig,
@@ -44,6 +47,11 @@ pub struct Config {
 const AGE_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Shortest retention: nobody reads the log with a day's delay.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Ages of a model at which it is trained again: reading every profile each second would be all that
+/// profile does, and a week later a model is of another season.
+const TRAINING: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What happens to the old part of the event log.
 #[derive(Debug, Clone, clap::Args)]
@@ -76,6 +84,13 @@ fn parse_age(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         age if age > AGE_MAX => Err("must be at most 336h".to_owned()),
         age => Ok(age),
+    }
+}
+
+fn parse_training(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        age if TRAINING.contains(&age) => Ok(age),
+        _ => Err("must be 1m to 168h".to_owned()),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What can go wrong in profile, one variant per thing that a caller can act on.
 
+use profile_domain::clv::TooFewRepeaters;
 use profile_domain::{GraphError, LinkId};
 use rapport_flow::StateError;
 use rapport_rpc::status::{self, FieldViolation, RpcError};
 use rapport_rpc::{InvalidRequest, store, write};
 use rapport_store::StoreError;
 use rapport_store::idempotency::IdempotencyError;
+use rapport_store::lease::LeaseError;
 use rapport_types::{Purpose, SubjectId};
 use tonic::{Code, Status};
 
@@ -40,6 +42,12 @@ rapport_rpc::reasons! {
     SEQUENCE_EXPIRED,
     /// As many readers are registered as may be.
     TOO_MANY_READERS,
+    /// What people allow is not known freshly enough to use their data.
+    CONSENT_VIEW_STALE,
+    /// A model is being trained already.
+    TRAINING_RUNNING,
+    /// Too few persons who granted `personalise` bought again; the served model stays.
+    TRAINING_EMPTY,
 }
 
 /// What can go wrong.
@@ -72,6 +80,15 @@ pub enum Error {
     /// As many readers of the log are registered as may be.
     #[error("{READERS_MAX} readers are registered, which is the most")]
     TooManyReaders,
+    /// The view of people is not fresh.
+    #[error("consent is not known freshly enough")]
+    ConsentViewStale,
+    /// One training at a time.
+    #[error("a training is running")]
+    TrainingRunning,
+    /// Too little to learn from.
+    #[error(transparent)]
+    TrainingEmpty(#[from] TooFewRepeaters),
     /// Profiles cannot be read.
     #[error("profiles cannot be read")]
     States(#[from] StateError),
@@ -81,6 +98,16 @@ pub enum Error {
     /// Something that cannot happen did; the message says what, for the log only.
     #[error("profile failed")]
     Internal(&'static str),
+}
+
+impl From<LeaseError> for Error {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Fenced { .. } => Self::TrainingRunning,
+            LeaseError::Store(error) => Self::Store(error),
+            LeaseError::Invalid(_) | _ => Self::Internal("a lease has no usable name"),
+        }
+    }
 }
 
 impl From<Error> for Status {
@@ -128,6 +155,13 @@ impl From<Error> for Status {
             Error::Store(error) => store::status(DOMAIN, &error),
             Error::TooManyReaders => {
                 RpcError::new(Code::ResourceExhausted, TOO_MANY_READERS, DOMAIN, message).into()
+            }
+            Error::ConsentViewStale => later(Code::Unavailable, CONSENT_VIEW_STALE, message),
+            Error::TrainingRunning => {
+                RpcError::new(Code::Aborted, TRAINING_RUNNING, DOMAIN, message).into()
+            }
+            Error::TrainingEmpty(_) => {
+                RpcError::new(Code::FailedPrecondition, TRAINING_EMPTY, DOMAIN, message).into()
             }
             Error::Tail(error) => from_tail(error, message),
         }

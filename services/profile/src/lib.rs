@@ -18,11 +18,13 @@ pub mod seal;
 mod start;
 pub mod store;
 pub mod subjects;
+pub mod value;
 
 use std::sync::Arc;
 
 use rapport_api::profile::v1::consent_service_server::ConsentServiceServer;
 use rapport_api::profile::v1::key_service_server::KeyServiceServer;
+use rapport_api::profile::v1::model_service_server::ModelServiceServer;
 use rapport_api::profile::v1::profile_service_server::ProfileServiceServer;
 use rapport_api::profile::v1::reader_service_server::ReaderServiceServer;
 use rapport_api::profile::v1::subject_service_server::SubjectServiceServer;
@@ -32,6 +34,7 @@ use tonic::service::RoutesBuilder;
 use grpc::consent::ConsentApi;
 use grpc::event::{EventApi, REQUEST_BYTES_MAX};
 use grpc::key::KeyApi;
+use grpc::model::ModelApi;
 use grpc::profile::ProfileApi;
 use grpc::reader::ReaderApi;
 use grpc::subject::SubjectApi;
@@ -39,6 +42,7 @@ use grpc::tail::EventServer;
 use identity::Identity;
 use profiles::ProfileReader;
 use start::Background;
+use value::Trainer;
 
 pub use start::{POSTGRES, PROJECTION_SQLITE, SQLITE, StartError};
 
@@ -48,18 +52,20 @@ pub struct Profile {
     events: EventApi,
     identity: Identity,
     reader: ProfileReader,
+    trainer: Trainer,
     background: Background,
 }
 
 impl Profile {
     /// Full names of the services, for health. The first stands for the whole.
-    pub const SERVICES: [&'static str; 6] = [
+    pub const SERVICES: [&'static str; 7] = [
         "rapport.profile.v1.ProfileService",
         "rapport.profile.v1.EventService",
         "rapport.profile.v1.SubjectService",
         "rapport.profile.v1.ConsentService",
         "rapport.profile.v1.KeyService",
         "rapport.profile.v1.ReaderService",
+        "rapport.profile.v1.ModelService",
     ];
 
     /// Adds profile's services to a server's routes.
@@ -76,6 +82,10 @@ impl Profile {
         let profiles = ProfileApi {
             reader: self.reader.clone(),
         };
+        let models = ModelApi {
+            trainer: self.trainer.clone(),
+            models: self.reader.models.clone(),
+        };
         routes
             .add_service(EventServer::new(self.events.clone()))
             .add_service(SubjectServiceServer::new(SubjectApi {
@@ -86,6 +96,7 @@ impl Profile {
             }))
             .add_service(KeyServiceServer::new(keys))
             .add_service(ReaderServiceServer::new(readers))
+            .add_service(ModelServiceServer::new(models))
             .add_service(ProfileServiceServer::new(profiles));
     }
 

@@ -18,6 +18,7 @@ use crate::projection::{Profiles, SealedEvent, SealedKind, SubjectState};
 use crate::seal::SubjectKeys;
 use crate::store::subject;
 use crate::subjects::Subjects;
+use crate::value::Models;
 
 pub use view::stage_name;
 
@@ -30,6 +31,8 @@ pub struct ProfileReader {
     pub progress: Progress,
     /// Who is whom and allows what.
     pub people: People,
+    /// What foretells.
+    pub models: Models,
     /// The keys of sealed events.
     pub subjects: Subjects,
     /// Whether a subject exists.
@@ -79,12 +82,13 @@ impl ProfileReader {
             state: &whole,
             counted_twice: &opened.counts,
             may_feel,
+            served: self.models.served(),
         };
         Ok(view::profile(&read, &ViewOptions::at(as_of)))
     }
 
     /// Returns how many persons stand in each lifecycle stage, of those who granted `personalise`.
-    /// Holds no lock for long and lets others run between partitions.
+    /// Lets others run between partitions.
     ///
     /// # Errors
     /// [`Error::States`].
@@ -95,43 +99,68 @@ impl ProfileReader {
         };
         let mut summary = Summary::default();
         for partition in 0..PARTITIONS {
-            let mut linked = Vec::new();
-            let mut visit = |key: &[u8], state: &SubjectState| {
-                let Ok(subject) = SubjectId::parse(key) else {
-                    return;
-                };
-                if state.erased || self.people.is_erased(subject) {
-                    return;
-                }
-                if !self
-                    .people
-                    .consent(subject, Purpose::Personalise)
-                    .is_granted()
-                {
-                    summary.without_consent += 1;
-                } else if self.people.members(subject).len() > 1 {
-                    linked.push(subject);
-                } else {
-                    summary.count(state.profile.view(&options).lifecycle.stage);
-                }
+            let count = |_anchor: SubjectId, state: &ProfileState| {
+                summary.count(state.view(&options).lifecycle.stage);
             };
-            self.states.for_each(partition, &mut visit).await?;
-            for subject in linked {
-                let members = self.people.members(subject);
-                let states = self.states.get_many(&members).await?;
-                // Counted once, by the first member that has done anything.
-                let first = members
-                    .iter()
-                    .zip(&states)
-                    .find(|(_, state)| state.profile.last_seen().is_some());
-                if first.is_some_and(|(member, _)| *member == subject) {
-                    let whole = ProfileState::folded(states.iter().map(|state| &state.profile));
-                    summary.count(whole.view(&options).lifecycle.stage);
-                }
-            }
+            let left_out = self.persons(partition, count).await?;
+            summary.without_consent += left_out;
             tokio::task::yield_now().await;
         }
         Ok(summary)
+    }
+
+    /// Visits, by their anchors, the persons of a partition who granted `personalise`: each person once,
+    /// at its first member that has done anything. Returns how many subjects were left out for want of
+    /// consent. Holds no lock while it visits.
+    ///
+    /// # Errors
+    /// [`Error::States`].
+    pub(crate) async fn persons(
+        &self,
+        partition: u32,
+        mut visit: impl FnMut(SubjectId, &ProfileState) + Send,
+    ) -> Result<u64, Error> {
+        let (mut linked, mut without_consent) = (Vec::new(), 0);
+        let look = |key: &[u8], state: &SubjectState| {
+            let Ok(subject) = SubjectId::parse(key) else {
+                return;
+            };
+            if state.erased || self.people.is_erased(subject) {
+                return;
+            }
+            let consent = self.people.consent(subject, Purpose::Personalise);
+            if !consent.is_granted() {
+                without_consent += 1;
+            } else if self.people.members(subject).len() > 1 {
+                linked.push(subject);
+            } else {
+                visit(subject, &state.profile);
+            }
+        };
+        self.states.for_each(partition, look).await?;
+        for subject in linked {
+            let person = self.people.person_view(subject);
+            let states = self.states.get_many(&person.members).await?;
+            let mut active = person.members.iter().zip(&states);
+            let first = active.find(|(_, state)| state.profile.last_seen().is_some());
+            if first.is_some_and(|(member, _)| *member == subject) {
+                let whole = ProfileState::folded(states.iter().map(|state| &state.profile));
+                visit(person.anchor, &whole);
+            }
+        }
+        Ok(without_consent)
+    }
+
+    /// Fails when the view of people is stale: whoever looks at everybody would take it for a shop in
+    /// which nobody allows anything.
+    ///
+    /// # Errors
+    /// [`Error::ConsentViewStale`].
+    pub(crate) fn fresh(&self) -> Result<(), Error> {
+        match self.people.is_stale() {
+            true => Err(Error::ConsentViewStale),
+            false => Ok(()),
+        }
     }
 
     /// Returns why a profile without consent is refused: a subject that does not exist has none.

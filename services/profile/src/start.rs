@@ -26,6 +26,7 @@ use crate::log::{
 use crate::profiles::ProfileReader;
 use crate::projection::Profiles;
 use crate::subjects::Subjects;
+use crate::value::{Models, Trainer, train_for_ever};
 use crate::{Profile, background, store};
 
 /// Profile's schema on Postgres.
@@ -95,7 +96,7 @@ pub(crate) struct Background {
     projected: Option<Db>,
     /// Held as long as the process uses the directory; the kernel lets go of it however that ends.
     _lock: Option<File>,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Background {
@@ -167,7 +168,13 @@ impl Profile {
             AbortOnDropHandle::new(tokio::spawn(background::keep(keeper, every)))
         }));
         people.wait_ready().await;
-        let (reader, background) = project(&identity, projected, own, tasks).await?;
+        let (reader, mut background) = project(&identity, projected, own, tasks).await?;
+        let trainer = Trainer::new(reader.clone());
+        // A model that was trained before serves from the first answer on.
+        trainer.load().await?;
+        let training = train_for_ever(trainer.clone(), config.train_every);
+        let training = AbortOnDropHandle::new(tokio::spawn(training));
+        background.tasks.push(training);
         Ok(Self {
             events: EventApi {
                 collector,
@@ -176,6 +183,7 @@ impl Profile {
             },
             identity,
             reader,
+            trainer,
             background,
         })
     }
@@ -328,6 +336,7 @@ async fn project(
         states: running.states(),
         progress: running.progress(),
         people: identity.people.clone(),
+        models: Models::default(),
         subjects: identity.subjects.clone(),
         db: identity.db.clone(),
         clock: Arc::clone(&identity.clock),
@@ -337,7 +346,7 @@ async fn project(
         projection: Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(watch(running))))),
         projected: resident.then_some(db),
         _lock: lock,
-        _tasks: tasks,
+        tasks,
     };
     Ok((reader, background))
 }

@@ -6,12 +6,14 @@ mod bgnbd;
 mod dropout;
 mod file;
 mod likelihood;
+mod record;
 mod spend;
 #[cfg(test)]
 mod tests;
 
 pub use bgnbd::{BgNbd, PurchaseFit};
 pub use file::MODEL_BYTES_MAX;
+pub use record::{Learned, Learners, PurchaseRecord, REPEATERS_MIN, TooFewRepeaters};
 pub use spend::{GammaGamma, SPENDERS_MIN, SpendFit};
 
 use rapport_types::Probability;

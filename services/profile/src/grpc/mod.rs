@@ -3,6 +3,7 @@
 pub mod consent;
 pub mod event;
 pub mod key;
+pub mod model;
 pub mod parse;
 pub mod profile;
 pub mod reader;

@@ -1,4 +1,6 @@
-//! `ProfileService`: one profile, and how the population stands.
+//! `ProfileService`: one profile, how the population stands, and who may be leaving.
+
+mod page;
 
 use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::profile_service_server::ProfileService;
@@ -8,6 +10,15 @@ use tonic::{Request, Response, Status};
 
 use crate::error::Error;
 use crate::profiles::ProfileReader;
+use crate::value::Sought;
+use page::Token;
+
+/// Persons of a page of churners, where none is asked for.
+const CHURNERS: u32 = 50;
+/// Most persons of a page of churners.
+const CHURNERS_MAX: u32 = 500;
+/// The bar of the chance to be a customer, where none is asked for.
+const ALIVE_MAX: f64 = 0.5;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -30,6 +41,13 @@ impl ProfileService for ProfileApi {
         request: Request<pb::SummariseProfilesRequest>,
     ) -> Result<Response<pb::SummariseProfilesResponse>, Status> {
         Ok(Response::new(self.summary(request.get_ref()).await?))
+    }
+
+    async fn list_churners(
+        &self,
+        request: Request<pb::ListChurnersRequest>,
+    ) -> Result<Response<pb::ListChurnersResponse>, Status> {
+        Ok(Response::new(self.churners(request.get_ref()).await?))
     }
 }
 
@@ -62,6 +80,70 @@ impl ProfileApi {
             without_consent: summary.without_consent,
         })
     }
+
+    async fn churners(
+        &self,
+        raw: &pb::ListChurnersRequest,
+    ) -> Result<pb::ListChurnersResponse, Error> {
+        let mut fields = Fields::default();
+        let as_of = instant(raw.as_of_ms, &mut fields);
+        let alive_max = bar(raw.alive_max, &mut fields);
+        let limit = fields.page_size(raw.page_size, CHURNERS, CHURNERS_MAX);
+        let served = self.reader.models.served();
+        let version = served.as_ref().map_or(0, |served| served.row.version);
+        let token = match raw.page_token.as_str() {
+            "" => None,
+            token => Token::read(token)
+                .and_then(|token| token.continues(version, as_of, alive_max))
+                .map_err(|why| fields.refuse("page_token", why))
+                .ok(),
+        };
+        fields.finish(())?;
+        let sought = Sought {
+            as_of: token
+                .map(|token| token.as_of)
+                .or(as_of)
+                .unwrap_or_else(|| self.reader.clock.now()),
+            alive_max: token
+                .map(|token| token.alive_max)
+                .or(alive_max)
+                .unwrap_or(ALIVE_MAX),
+            limit: limit as usize,
+            after: token.map(|token| token.after),
+        };
+        let Some(served) = served else {
+            return Ok(pb::ListChurnersResponse {
+                no_forecast: pb::NoForecast::NoModel as i32,
+                as_of_ms: sought.as_of.0,
+                ..Default::default()
+            });
+        };
+        let (churners, last) = self.reader.churners(&served, &sought).await?;
+        let next = last.map(|after| Token {
+            version,
+            as_of: sought.as_of,
+            alive_max: sought.alive_max,
+            after,
+        });
+        Ok(pb::ListChurnersResponse {
+            churners,
+            next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+            no_forecast: pb::NoForecast::Unspecified as i32,
+            model_version: served.row.name(),
+            as_of_ms: sought.as_of.0,
+        })
+    }
+}
+
+/// Parses the bar; 0 is the default.
+fn bar(alive_max: f64, fields: &mut Fields) -> Option<f64> {
+    if alive_max == 0.0 {
+        return None;
+    }
+    if !(0.0..=1.0).contains(&alive_max) {
+        fields.refuse("alive_max", "must be above 0 and at most 1");
+    }
+    Some(alive_max)
 }
 
 /// Parses an instant; 0 is now, which is `None`.

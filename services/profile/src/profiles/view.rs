@@ -1,6 +1,7 @@
 //! From the domain's view of a person to the message that answers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use profile_domain::{
     LifecycleStage, ProfileState, ProfileView, TagView, ValueSegment, ViewOptions,
@@ -8,6 +9,8 @@ use profile_domain::{
 use rapport_api::profile::v1 as pb;
 use rapport_api::r#type::v1::Money;
 use rapport_flow::PersonView;
+
+use crate::value::{self, Served};
 
 /// Tags of one answer.
 const TAGS_MAX: usize = 50;
@@ -22,10 +25,14 @@ pub(super) struct Read<'a> {
     pub(super) counted_twice: &'a HashMap<&'static str, u64>,
     /// Whether the person lets us read its emotion.
     pub(super) may_feel: bool,
+    /// The model that foretells.
+    pub(super) served: Option<Arc<Served>>,
 }
 
 pub(super) fn profile(read: &Read<'_>, options: &ViewOptions) -> pb::Profile {
     let view = read.state.view(options);
+    let foretold = value::forecast(read.served.as_deref(), read.state, options.as_of);
+    let no_forecast = foretold.as_ref().err().copied().unwrap_or_default();
     pb::Profile {
         anchor: read.person.anchor.to_vec(),
         members: read.person.members.len() as u32,
@@ -37,6 +44,8 @@ pub(super) fn profile(read: &Read<'_>, options: &ViewOptions) -> pb::Profile {
         tags: tags(&view),
         emotion: emotion(&view).filter(|_| read.may_feel),
         events: counts(&view, read.counted_twice),
+        forecast: foretold.ok(),
+        no_forecast: no_forecast as i32,
     }
 }
 

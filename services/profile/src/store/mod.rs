@@ -5,6 +5,7 @@ pub mod consent;
 pub mod dedup;
 pub mod link;
 pub mod log;
+pub mod model;
 pub mod reader;
 pub mod segment;
 pub mod subject;

@@ -17,4 +17,5 @@ mod start;
 mod support;
 mod tail;
 mod upgrade;
+mod value;
 mod vault;

@@ -12,6 +12,7 @@ use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::consent_service_client::ConsentServiceClient;
 use rapport_api::profile::v1::event_service_client::EventServiceClient;
 use rapport_api::profile::v1::key_service_client::KeyServiceClient;
+use rapport_api::profile::v1::model_service_client::ModelServiceClient;
 use rapport_api::profile::v1::profile_service_client::ProfileServiceClient;
 use rapport_api::profile::v1::subject_service_client::SubjectServiceClient;
 use rapport_profile::Profile;
@@ -147,6 +148,10 @@ impl Service {
 
     pub(crate) fn profiles(&self) -> ProfileServiceClient<Channel> {
         ProfileServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn models(&self) -> ModelServiceClient<Channel> {
+        ModelServiceClient::new(self.channel.clone())
     }
 
     pub(crate) async fn try_collect(

@@ -6,6 +6,8 @@ use rapport_api::care::v1 as care;
 use rapport_api::care::v1::agent_service_client::AgentServiceClient;
 use rapport_api::evaluate::v1 as evaluate;
 use rapport_api::evaluate::v1::experiment_service_client::ExperimentServiceClient;
+use rapport_api::profile::v1 as profile;
+use rapport_api::profile::v1::model_service_client::ModelServiceClient as ValueModelClient;
 use rapport_api::recommend::v1 as recommend;
 use rapport_api::recommend::v1::catalog_service_client::CatalogServiceClient;
 use rapport_api::recommend::v1::model_service_client::ModelServiceClient;
@@ -265,6 +267,29 @@ pub async fn train_recommender(peers: &Peers, request_id: &str) -> Result<(), Fa
         .train_model(request)
         .await;
     sent.map(|_| ()).map_err(failed("training"))
+}
+
+/// Learns what customers are worth.
+///
+/// # Errors
+/// [`Failure`] when profile cannot be reached.
+pub async fn train_value(peers: &Peers) -> Result<(), Failure> {
+    let request = profile::TrainModelRequest {
+        request_id: "tour-value".to_owned(),
+    };
+    let mut client = ValueModelClient::new(peers.profile.clone());
+    match client.train_model(request).await {
+        // It is being trained in the background, or the town is too small: the tour says so then.
+        Err(status)
+            if matches!(
+                status.code(),
+                tonic::Code::Aborted | tonic::Code::FailedPrecondition
+            ) =>
+        {
+            Ok(())
+        }
+        sent => sent.map(|_| ()).map_err(failed("training")),
+    }
 }
 
 fn failed(what: &'static str) -> impl Fn(tonic::Status) -> Failure {

@@ -50,6 +50,7 @@ pub(super) async fn guide(
     show_lived(town, &lived, began.elapsed());
     settle(peers).await?;
     setup::train_recommender(peers, "last").await?;
+    setup::train_value(peers).await?;
     let person = pick(peers, town, &driver).await?;
     show_profile(peers, &person).await?;
     show_recommendations(peers, &person).await?;

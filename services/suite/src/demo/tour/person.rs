@@ -41,6 +41,7 @@ pub(super) async fn show_profile(peers: &Peers, person: &Person) -> Result<(), F
             rfm.monetary_score
         ));
     }
+    show_forecast(known);
     let events = own_events(peers, person).await?;
     for tag in known.tags.iter().take(5) {
         line(&format!(
@@ -62,6 +63,31 @@ pub(super) async fn show_profile(peers: &Peers, person: &Person) -> Result<(), F
         ));
     }
     Ok(())
+}
+
+/// Says what the person is expected to buy, and from what that is told.
+fn show_forecast(known: &profile::Profile) {
+    let Some(told) = &known.forecast else {
+        line(&format!(
+            "no forecast: {}",
+            known.no_forecast().as_str_name()
+        ));
+        return;
+    };
+    let money = told.value.as_ref().map_or("–".to_owned(), |value| {
+        format!("{} {}", value.currency, Micros(value.micros))
+    });
+    line(&format!(
+        "within {} days: {:.1} more purchase days worth {money}, still a customer with {}",
+        told.horizon_days,
+        told.purchases,
+        told.alive
+            .map_or("–".to_owned(), |alive| format!("{:.0} %", alive * 100.0))
+    ));
+    line(&format!(
+        "  because of {} repeat days over {} days, {} days after the first ({})",
+        told.repeat_days, told.span_days, told.age_days, told.model_version
+    ));
 }
 
 /// Returns the id and a sentence of every event of a person, as the log tells them.
