@@ -24,14 +24,15 @@ mod tree;
 mod validate;
 
 pub use calibrate::logit_slope;
-pub use file::ModelFileError;
 pub use model::{Model, Reasons};
 pub use options::{
     Algorithm, CELL_BYTES_MAX, CELLS_MAX, COLUMNS_MAX, LEVELS_MAX, MODEL_BYTES_MAX, NAME_BYTES_MAX,
     ROWS_MAX, TrainError, TrainOptions, TrainReport, Tried,
 };
+pub use rapport_model_file::{LoadError, ModelFileError};
 pub use schema::{Dropped, Frame, Schema};
 pub use table::{Table, TableError};
+pub use validate::deal_folds;
 
 /// Returns `ln(1 + exp(x))` without overflow: the log-loss of a logit against a no, of its negative
 /// against a yes. Relative error of a few ulp.

@@ -270,6 +270,27 @@ impl<'a> Validation<'a> {
     }
 }
 
+/// Deals the rows of each kind out to folds, so that every fold holds its share of both, and returns the
+/// fold of each row: of the yes as of the no, two folds differ by one row at most.
+///
+/// * `folds`: 1 to 255.
+/// * Same labels, folds and generator, same answer.
+#[must_use]
+pub fn deal_folds(labels: &[bool], folds: usize, rng: &Rng) -> Vec<u8> {
+    debug_assert!((1..=usize::from(u8::MAX)).contains(&folds));
+    let mut place = vec![0; labels.len()];
+    for (stream, kind) in [(0, false), (1, true)] {
+        let mut rows: Vec<usize> = (0..labels.len())
+            .filter(|row| labels[*row] == kind)
+            .collect();
+        rng.fork(stream).shuffle(&mut rows);
+        rows.iter()
+            .enumerate()
+            .for_each(|(at, row)| place[*row] = (at % folds) as u8);
+    }
+    place
+}
+
 /// Deals rows of each kind out to folds by seed and returns the first `used`; none where a kind has but
 /// one row.
 fn draw_folds(labels: &[bool], seed: u64, used: usize) -> Vec<Fold> {
@@ -278,17 +299,7 @@ fn draw_folds(labels: &[bool], seed: u64, used: usize) -> Vec<Fold> {
     if all < 2 {
         return Vec::new();
     }
-    let mut place = vec![0u8; labels.len()];
-    let rng = Rng::seeded(seed).fork(STREAM_FOLDS);
-    for (stream, kind) in [(0, false), (1, true)] {
-        let mut rows: Vec<usize> = (0..labels.len())
-            .filter(|row| labels[*row] == kind)
-            .collect();
-        rng.fork(stream).shuffle(&mut rows);
-        rows.iter()
-            .enumerate()
-            .for_each(|(at, row)| place[*row] = (at % all) as u8);
-    }
+    let place = deal_folds(labels, all, &Rng::seeded(seed).fork(STREAM_FOLDS));
     let of = |fold: usize| {
         let rows = 0..labels.len() as u32;
         let (held, kept) = rows.partition(|row| usize::from(place[*row as usize]) == fold);

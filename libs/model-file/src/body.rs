@@ -184,6 +184,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes as many finite numbers as the array has, eight bytes each.
+    ///
+    /// # Errors
+    /// See [`Reader`].
+    pub fn f64s<const N: usize>(&mut self, name: &'static str) -> Result<[f64; N], Refusal> {
+        let mut values = [0.0; N];
+        for value in &mut values {
+            *value = self.f64(name)?;
+        }
+        Ok(values)
+    }
+
     /// Takes a text whose length in bytes must lie in the range.
     ///
     /// # Errors

@@ -177,6 +177,11 @@ fn impossible_fields_are_refused_by_name() {
     check(|out| out.count(2), |body| body.flag("flag"), "flag");
     check(|out| out.f64s(&[f64::NAN]), |body| body.f64("mean"), "mean");
     check(
+        |out| out.f64s(&[0.0, f64::INFINITY]),
+        |body| body.f64s::<2>("spread"),
+        "spread",
+    );
+    check(
         |out| out.f32s(&[1.0, f32::INFINITY]),
         |body| body.f32s("weight", 2),
         "weight",
@@ -254,7 +259,7 @@ proptest! {
         flag: bool,
         longs in prop::collection::vec(any::<u64>(), 0..5),
         singles in prop::collection::vec(-1e30f32..1e30, 0..5),
-        double in -1e300f64..1e300,
+        doubles in prop::array::uniform2(-1e300f64..1e300),
         text in ".{0,8}",
     ) {
         let mut out = Writer::default();
@@ -262,7 +267,7 @@ proptest! {
         out.flag(flag);
         out.u64s(&longs);
         out.f32s(&singles);
-        out.f64s(&[double]);
+        out.f64s(&doubles);
         out.text(&text);
         let body = out.finish();
         let mut input = Reader::new(&body);
@@ -270,7 +275,7 @@ proptest! {
         prop_assert_eq!(input.flag("flag"), Ok(flag));
         prop_assert_eq!(input.u64s(longs.len()), Ok(longs));
         prop_assert_eq!(input.f32s("single", singles.len()), Ok(singles));
-        prop_assert_eq!(input.f64("double").map(f64::to_bits), Ok(double.to_bits()));
+        prop_assert_eq!(input.f64s("double"), Ok(doubles));
         prop_assert_eq!(input.text("text", 0..=32), Ok(text));
         prop_assert_eq!(input.finish(), Ok(()));
     }

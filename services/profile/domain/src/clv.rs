@@ -5,12 +5,13 @@
 mod bgnbd;
 mod dropout;
 mod file;
+mod likelihood;
 mod spend;
 #[cfg(test)]
 mod tests;
 
 pub use bgnbd::{BgNbd, PurchaseFit};
-pub use file::{ClvFileError, MODEL_BYTES_MAX};
+pub use file::MODEL_BYTES_MAX;
 pub use spend::{GammaGamma, SPENDERS_MIN, SpendFit};
 
 use rapport_types::Probability;

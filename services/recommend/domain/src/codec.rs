@@ -2,6 +2,8 @@
 //!
 //! Formats built on it (timelines, popularity, model files) carry their own version byte. No I/O.
 
+use rapport_model_file::{ModelFileError, Refusal};
+
 /// Why bytes could not be read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -20,6 +22,19 @@ pub enum DecodeError {
     /// The SHA-256 of the content does not match the one in the header.
     #[error("checksum does not match")]
     Checksum,
+}
+
+impl From<ModelFileError> for DecodeError {
+    fn from(error: ModelFileError) -> Self {
+        match error.why {
+            Refusal::NotAModel => Self::Invalid("magic number"),
+            Refusal::OtherVersion(version) => Self::Version(version),
+            Refusal::TooLarge(_) => Self::TooLarge("model file"),
+            Refusal::WrongLength { .. } => Self::Truncated,
+            Refusal::WrongChecksum => Self::Checksum,
+            Refusal::BadField(field) => Self::Invalid(field),
+        }
+    }
 }
 
 /// Appends values to a buffer.

@@ -1,23 +1,26 @@
 //! The model file: what training writes and serving loads. A damaged or foreign file is refused.
 //!
-//! Layout: magic, version, payload length, SHA-256 of the payload, payload. Bytes only: reading and
-//! writing files or object stores is the service's.
+//! The body is in this crate's own encoding: varints, because most numbers are small. Bytes only:
+//! reading and writing files or object stores is the service's.
 
 use crate::baskets::{BasketModel, PARTNERS_MAX};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::incidence::Rows;
 use crate::item_item::{ItemItemModel, NEIGHBOURS_MAX, Neighbour};
 use crate::items::{ITEM_ID_BYTES_MAX, ITEMS_MAX, InternError, ItemIdx, Items};
+use rapport_model_file::Format;
 use rapport_types::UnixMillis;
-use sha2::{Digest, Sha256};
 
 /// Largest model file: more than 10 million items with 100 neighbours do not fit a serving process.
 pub const MODEL_BYTES_MAX: usize = 1 << 30;
 
-const MAGIC: [u8; 8] = *b"RAPPREC\0";
-const VERSION: u32 = 1;
-const SHA_BYTES: usize = 32;
-const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + SHA_BYTES;
+/// Its version changes with the layout of the body.
+const FORMAT: Format = Format {
+    what: "recommendation model",
+    mark: *b"RAPPREC\0",
+    version: 1,
+    bytes_max: MODEL_BYTES_MAX,
+};
 
 /// Trained models with the identifiers that their indices stand for.
 #[derive(Debug, Clone, Default)]
@@ -38,14 +41,7 @@ impl TrainedModels {
     /// Writes the file. Same models give the same bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let payload = self.payload();
-        let mut file = Vec::with_capacity(HEADER_BYTES + payload.len());
-        file.extend_from_slice(&MAGIC);
-        file.extend_from_slice(&VERSION.to_le_bytes());
-        file.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-        file.extend_from_slice(&Sha256::digest(&payload));
-        file.extend_from_slice(&payload);
-        file
+        FORMAT.seal(&self.body())
     }
 
     /// Reads a file back.
@@ -54,28 +50,7 @@ impl TrainedModels {
     /// [`DecodeError`] for a file that is foreign, newer, damaged, cut, or above
     /// [`MODEL_BYTES_MAX`]; nothing was built then.
     pub fn from_bytes(file: &[u8]) -> Result<Self, DecodeError> {
-        if file.len() > MODEL_BYTES_MAX {
-            return Err(DecodeError::TooLarge("model file"));
-        }
-        let mut input = Reader(file);
-        if input.bytes(MAGIC.len())? != MAGIC {
-            return Err(DecodeError::Invalid("magic number"));
-        }
-        let mut version = [0; 4];
-        version.copy_from_slice(input.bytes(4)?);
-        if u32::from_le_bytes(version) != VERSION {
-            return Err(DecodeError::Version(u32::from_le_bytes(version)));
-        }
-        let mut length = [0; 8];
-        length.copy_from_slice(input.bytes(8)?);
-        let checksum = input.bytes(SHA_BYTES)?;
-        if u64::from_le_bytes(length) != input.0.len() as u64 {
-            return Err(DecodeError::Truncated);
-        }
-        if Sha256::digest(input.0).as_slice() != checksum {
-            return Err(DecodeError::Checksum);
-        }
-        Self::read_payload(input)
+        Self::read_body(Reader(FORMAT.open(file)?))
     }
 
     /// Moves the models onto the numbering of `items`, which gains what it did not know.
@@ -136,7 +111,7 @@ impl TrainedModels {
         })
     }
 
-    fn payload(&self) -> Vec<u8> {
+    fn body(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.signed(self.trained_at.0);
         out.varint(self.graph_version);
@@ -166,7 +141,7 @@ impl TrainedModels {
         out.0
     }
 
-    fn read_payload(mut input: Reader<'_>) -> Result<Self, DecodeError> {
+    fn read_body(mut input: Reader<'_>) -> Result<Self, DecodeError> {
         let trained_at = UnixMillis(input.signed()?);
         let graph_version = input.varint()?;
         let mut items = Items::default();
@@ -331,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_payload_with_a_true_checksum_is_refused() {
+    fn a_hostile_body_with_a_true_checksum_is_refused() {
         let mut models = trained();
         models.similar.rows.entries[0].item = ItemIdx(99);
         assert_eq!(

@@ -10,7 +10,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-use rapport_learn::{Algorithm, Model, TrainOptions, TrainReport};
+use rapport_learn::{Algorithm, Model, TrainOptions, TrainReport, deal_folds};
 use rapport_math::Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -201,17 +201,7 @@ fn deal(labels: &[bool], folds: usize, seed: u64, repeat: usize) -> Result<Vec<u
         )));
     }
     let rng = Rng::seeded(seed).fork(STREAM_FOLDS).fork(repeat as u64);
-    let mut place = vec![0; labels.len()];
-    for (stream, kind) in [(0, false), (1, true)] {
-        let mut rows: Vec<usize> = (0..labels.len())
-            .filter(|row| labels[*row] == kind)
-            .collect();
-        rng.fork(stream).shuffle(&mut rows);
-        rows.iter()
-            .enumerate()
-            .for_each(|(at, row)| place[*row] = (at % folds) as u8);
-    }
-    Ok(place)
+    Ok(deal_folds(labels, folds, &rng))
 }
 
 /// Returns the columns by falling mean size of what they add to the logit, over rows spread evenly.

@@ -3,16 +3,15 @@
 //!
 //! Source: Fader and Hardie, "The Gamma-Gamma Model of Monetary Value", 2013.
 
-use rapport_math::{digamma, ln_beta, minimise};
+use rapport_math::{digamma, ln_beta};
 
 use super::Customer;
+use super::likelihood::{mean_over, search};
 
 /// Fewest customers with a spend above 0 from which three parameters can be told.
 pub const SPENDERS_MIN: usize = 10;
 /// Names of the parameters, in their order.
 const NAMES: [&str; 3] = ["p", "q", "v"];
-/// Largest slope of the mean log-likelihood by a log-parameter at a maximum.
-const SLOPE_MAX: f64 = 1e-9;
 /// `(p, q)` to begin at: purchases and customers that differ much or little.
 const STARTS: [(f64, f64); 4] = [(1.0, 2.0), (6.0, 2.0), (1.0, 10.0), (6.0, 10.0)];
 /// Range searched for `p` and `q`: beyond it all purchases, or all customers, are alike.
@@ -90,25 +89,17 @@ impl SpendFit {
     #[must_use]
     pub fn learn(customers: &[Customer]) -> Option<Self> {
         let evidence = Evidence::gather(customers)?;
-        let range = (libm::log(RANGE.0), libm::log(RANGE.1));
-        let v_range = (
-            libm::log(V_RANGE.0 * evidence.mean),
-            libm::log(V_RANGE.1 * evidence.mean),
-        );
-        let searches = STARTS.iter().map(|(p, q)| {
-            let start = [*p, *q, evidence.mean * (q - 1.0) / p].map(libm::log);
-            let loss = |at: &[f64; 3]| evidence.mean_loss(at);
-            minimise(start, &[range, range, v_range], SLOPE_MAX, loss)
-        });
-        let best =
-            searches.reduce(|best, next| if next.value < best.value { next } else { best })?;
-        let [p, q, v] = best.at.map(libm::exp);
-        let at_bound = NAMES.iter().zip(best.at_bound).filter(|(_, held)| *held);
+        let v_range = (V_RANGE.0 * evidence.mean, V_RANGE.1 * evidence.mean);
+        let starts = STARTS.iter();
+        let starts = starts.map(|(p, q)| [*p, *q, evidence.mean * (q - 1.0) / p]);
+        let mean_loss = |at: &[f64; 3]| evidence.mean_loss(at);
+        let best = search(NAMES, starts, [RANGE, RANGE, v_range], mean_loss)?;
+        let [p, q, v] = best.parameters;
         Some(Self {
             model: GammaGamma { p, q, v },
-            log_likelihood: -best.value * evidence.spenders.len() as f64,
+            log_likelihood: -best.mean_loss * evidence.spenders.len() as f64,
             spenders: evidence.spenders.len() as u64,
-            at_bound: at_bound.map(|(name, _)| *name).collect(),
+            at_bound: best.at_bound,
         })
     }
 }
@@ -167,12 +158,7 @@ impl Evidence {
             slopes[0] += x * (shares + members * (all - digamma(shape)));
             slopes[1] += rests + members * (all - digamma(q));
         }
-        let scale = -1.0 / self.spenders.len() as f64;
-        let parameters = [p, q, v];
-        (
-            sum * scale,
-            std::array::from_fn(|n| slopes[n] * parameters[n] * scale),
-        )
+        mean_over(self.spenders.len() as f64, [p, q, v], sum, slopes)
     }
 }
 
@@ -180,6 +166,7 @@ impl Evidence {
 mod tests {
     use super::*;
     use crate::clv::History;
+    use crate::clv::likelihood::assert_slopes;
     use proptest::prelude::*;
 
     proptest! {
@@ -199,17 +186,9 @@ mod tests {
             let model = GammaGamma::new(p, q, v).unwrap();
             let each: f64 = spenders.iter().map(|(x, mean)| model.log_likelihood(*x, *mean)).sum();
             let evidence = Evidence::gather(&customers).unwrap();
-            let (loss, slopes) = evidence.mean_loss(&at);
+            let (loss, _) = evidence.mean_loss(&at);
             prop_assert!((loss * -(spenders.len() as f64) - each).abs() <= 1e-10 * each.abs().max(1.0));
-            for (n, expected) in slopes.iter().enumerate() {
-                let beside = |step: f64| {
-                    let mut at = at;
-                    at[n] += step;
-                    evidence.mean_loss(&at).0
-                };
-                let slope = (beside(1e-5) - beside(-1e-5)) / 2e-5;
-                prop_assert!((slope - expected).abs() < 1e-5 * slope.abs().max(1.0), "{n}: {slope} {slopes:?}");
-            }
+            assert_slopes(|at| evidence.mean_loss(at), at, 1e-5);
         }
     }
 }

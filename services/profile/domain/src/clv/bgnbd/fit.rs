@@ -1,14 +1,11 @@
 //! Learning BG/NBD: the likelihood of all customers with its gradient, and where to begin.
 
-use rapport_math::minimise;
-
 use super::{BgNbd, logistic, softplus};
+use crate::clv::likelihood::{mean_over, search};
 use crate::clv::{ClvError, History};
 
 /// Names of the parameters, in their order.
 const NAMES: [&str; 4] = ["r", "alpha", "a", "b"];
-/// Largest slope of the mean log-likelihood by a log-parameter at a maximum.
-const SLOPE_MAX: f64 = 1e-9;
 /// `(r, a, b)` to begin at: customers who differ much or little, leave early or late. Rates follow from
 /// the data.
 const STARTS: [(f64, f64, f64); 4] = [
@@ -46,21 +43,17 @@ impl PurchaseFit {
     /// [`ClvError::NoCustomers`], [`ClvError::NoRepeats`].
     pub fn learn(histories: impl Iterator<Item = History>) -> Result<Self, ClvError> {
         let evidence = Evidence::gather(histories)?;
-        let bounds = evidence.bounds();
-        let searches = STARTS.iter().map(|(r, a, b)| {
-            let start = [*r, r / evidence.rate(), *a, *b].map(libm::log);
-            minimise(start, &bounds, SLOPE_MAX, |at| evidence.mean_loss(at))
-        });
-        let best = searches.reduce(|best, next| if next.value < best.value { next } else { best });
-        let best = best.expect("there are starts");
-        let [r, alpha, a, b] = best.at.map(libm::exp);
-        let at_bound = NAMES.iter().zip(best.at_bound).filter(|(_, held)| *held);
+        let starts = STARTS.iter();
+        let starts = starts.map(|(r, a, b)| [*r, r / evidence.rate(), *a, *b]);
+        let mean_loss = |at: &[f64; 4]| evidence.mean_loss(at);
+        let best = search(NAMES, starts, evidence.ranges(), mean_loss).expect("there are starts");
+        let [r, alpha, a, b] = best.parameters;
         Ok(Self {
             model: BgNbd { r, alpha, a, b },
-            log_likelihood: -best.value * evidence.customers,
+            log_likelihood: -best.mean_loss * evidence.customers,
             customers: evidence.customers as u64,
             repeaters: evidence.repeaters as u64,
-            at_bound: at_bound.map(|(name, _)| *name).collect(),
+            at_bound: best.at_bound,
         })
     }
 }
@@ -145,14 +138,10 @@ impl Evidence {
         self.purchases / self.age
     }
 
-    fn bounds(&self) -> [(f64, f64); 4] {
-        let range = (libm::log(RANGE.0), libm::log(RANGE.1));
+    fn ranges(&self) -> [(f64, f64); 4] {
         let age = self.age / self.customers;
-        let alpha = (
-            libm::log(ALPHA_RANGE.0 * age),
-            libm::log(ALPHA_RANGE.1 * age),
-        );
-        [range, alpha, range, range]
+        let alpha = (ALPHA_RANGE.0 * age, ALPHA_RANGE.1 * age);
+        [RANGE, alpha, RANGE, RANGE]
     }
 
     /// Minus the mean log-likelihood of a customer, with its slopes by the log-parameters.
@@ -188,18 +177,14 @@ impl Evidence {
             slopes[2] += gone / a;
             slopes[3] -= gone / before;
         }
-        let scale = -1.0 / self.customers;
-        let parameters = [r, alpha, a, b];
-        (
-            sum * scale,
-            std::array::from_fn(|n| slopes[n] * parameters[n] * scale),
-        )
+        mean_over(self.customers, [r, alpha, a, b], sum, slopes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clv::likelihood::assert_slopes;
     use proptest::prelude::*;
 
     fn history() -> impl Strategy<Value = History> {
@@ -221,17 +206,9 @@ mod tests {
             let model = BgNbd::new(r, alpha, a, b).unwrap();
             let each: f64 = customers.iter().map(|it| model.log_likelihood(it)).sum();
             let evidence = Evidence::gather(customers.iter().copied()).unwrap();
-            let (loss, slopes) = evidence.mean_loss(&at);
+            let (loss, _) = evidence.mean_loss(&at);
             prop_assert!((loss * -evidence.customers - each).abs() <= 1e-10 * each.abs().max(1.0));
-            for (n, expected) in slopes.iter().enumerate() {
-                let beside = |step: f64| {
-                    let mut at = at;
-                    at[n] += step;
-                    evidence.mean_loss(&at).0
-                };
-                let slope = (beside(1e-5) - beside(-1e-5)) / 2e-5;
-                prop_assert!((slope - expected).abs() < 1e-6 * slope.abs().max(1.0), "{n}: {slope} {slopes:?}");
-            }
+            assert_slopes(|at| evidence.mean_loss(at), at, 1e-6);
         }
     }
 }
