@@ -11,8 +11,9 @@ use crate::features::Occurrence;
 use crate::network::{Judgement, Network, largest, softmax};
 use crate::options::{Algorithm, TrainError, TrainOptions, TrainReport};
 use crate::quantised::Quantised;
-use crate::scope::{Scope, Signals, signals};
-use crate::validate::log;
+use crate::scope::{Scope, Signs};
+use crate::typical::Typical;
+use crate::validate::{argmax, log};
 use crate::vocabulary::{RowBuffer, Vocabulary};
 
 thread_local! {
@@ -33,6 +34,8 @@ pub struct TextClassifier {
     pub(crate) weights: Quantised,
     pub(crate) bias: Vec<f32>,
     pub(crate) mixture: Mixture,
+    /// Which features each label was trained with; `None` where `scope` is.
+    pub(crate) typical: Option<Typical>,
     /// What tells texts of no label; `None` when no label could be held out to find it.
     pub(crate) scope: Option<Scope>,
 }
@@ -139,7 +142,7 @@ impl TextClassifier {
     /// Cost: tens of microseconds for a short text, one thread.
     #[must_use]
     pub fn predict(&self, text: &str) -> Prediction<'_> {
-        let (signals, probabilities) = BUFFER.with_borrow_mut(|buffer| self.judge(text, buffer));
+        let (signs, probabilities) = BUFFER.with_borrow_mut(|buffer| self.judge(text, buffer));
         let mut ranked: Vec<(&str, f64)> = self
             .labels
             .iter()
@@ -151,7 +154,7 @@ impl TextClassifier {
         let confidence = self
             .scope
             .as_ref()
-            .map_or(signals[0], |scope| scope.confidence(&signals));
+            .map_or(signs.margin, |scope| scope.confidence(&signs));
         Prediction {
             label,
             probability,
@@ -218,17 +221,25 @@ impl TextClassifier {
     }
 
     /// Returns what speaks for the text being in scope, and the probability of every label.
-    fn judge(&self, text: &str, buffer: &mut RowBuffer) -> (Signals, Vec<f32>) {
+    pub(crate) fn judge(&self, text: &str, buffer: &mut RowBuffer) -> (Signs, Vec<f32>) {
         self.vocabulary.fill(text, buffer);
         let margins = self.margins(buffer);
         let network = self.mixture.network.as_ref();
         let judgement = network
             .map(|(_, network)| network.judge(&buffer.columns, &buffer.values, &mut buffer.scaled));
         let probabilities = self.probabilities(&margins, judgement.as_ref());
-        (
-            signals(largest(&margins), judgement.as_ref()),
-            probabilities,
-        )
+        let typical = self.typical.as_ref();
+        let signs = Signs {
+            margin: largest(&margins),
+            top_score: judgement.as_ref().map_or(0.0, |it| it.top_score),
+            nearness: judgement.as_ref().map_or(0.0, |it| it.nearness),
+            typicality: typical.map_or(0.0, |typical| {
+                typical.share(&buffer.columns, &buffer.values, argmax(&probabilities))
+            }),
+            known: buffer.known,
+            length: libm::logf(1.0 + buffer.columns.len() as f32),
+        };
+        (signs, probabilities)
     }
 
     fn margins(&self, buffer: &mut RowBuffer) -> Vec<f32> {

@@ -11,13 +11,14 @@ use crate::network::Network;
 use crate::options::{Algorithm, LABEL_BYTES_MAX, LABELS_MAX, MODEL_BYTES_MAX};
 use crate::quantised::Quantised;
 use crate::scope::{SIGNALS, Scope};
+use crate::typical::Typical;
 use crate::vocabulary::{FEATURES_MAX, Vocabulary, Weighing};
 
 /// Its version changes with the layout below and with how features are keyed.
 const FORMAT: Format = Format {
     what: "text model",
     mark: *b"RPTTEXT\0",
-    version: 3,
+    version: 4,
     bytes_max: MODEL_BYTES_MAX,
 };
 /// Most hidden units of all members of a network together.
@@ -83,9 +84,10 @@ fn write_model(body: &mut Writer, model: &TextClassifier) {
     write_matrix(body, &model.weights);
     body.f32s(&model.bias);
     body.flag(model.scope.is_some());
-    if let Some(scope) = &model.scope {
+    if let (Some(scope), Some(typical)) = (&model.scope, &model.typical) {
         body.f32s(&scope.weights);
         body.f32s(&[scope.bias, scope.threshold]);
+        body.bytes(&typical.bits);
     }
     let mixture = &model.mixture;
     body.f32s(&[mixture.sharpness, mixture.last_sharpness]);
@@ -126,7 +128,8 @@ fn read_model(body: &mut Reader<'_>) -> Result<TextClassifier, Refusal> {
     let weights = read_matrix(body, vocabulary.len(), machines)?;
     let bias = body.f32s("bias", machines)?;
     let scope = body.flag("scope")?;
-    let scope = scope.then(|| read_scope(body)).transpose()?;
+    let scope = scope.then(|| read_scope(body, vocabulary.len(), classes));
+    let (scope, typical) = scope.transpose()?.unzip();
     let sharpness = body.f32s("sharpness", 2)?;
     let tilts = body.f32s("tilt", classes)?;
     let members = body.count("number of networks", 0..=WIDTH_MAX)?;
@@ -144,6 +147,7 @@ fn read_model(body: &mut Reader<'_>) -> Result<TextClassifier, Refusal> {
         weights,
         bias,
         mixture,
+        typical,
         scope,
     })
 }
@@ -192,15 +196,21 @@ fn read_matrix(body: &mut Reader<'_>, rows: usize, columns: usize) -> Result<Qua
     })
 }
 
-fn read_scope(body: &mut Reader<'_>) -> Result<Scope, Refusal> {
+fn read_scope(
+    body: &mut Reader<'_>,
+    features: usize,
+    classes: usize,
+) -> Result<(Scope, Typical), Refusal> {
     let mut weights = [0.0; SIGNALS];
     weights.copy_from_slice(&body.f32s("scope weight", SIGNALS)?);
     let rest = body.f32s("scope threshold", 2)?;
-    Ok(Scope {
+    let scope = Scope {
         weights,
         bias: rest[0],
         threshold: rest[1],
-    })
+    };
+    let bits = body.bytes(features * Typical::stride(classes))?.to_vec();
+    Ok((scope, Typical::from_bits(bits, classes)))
 }
 
 fn read_network(

@@ -20,6 +20,7 @@ mod quantised;
 mod scope;
 mod tokenise;
 mod train;
+mod typical;
 mod validate;
 mod vocabulary;
 

@@ -121,7 +121,9 @@ pub struct TrainReport {
     pub cost: f64,
     /// Exponent of the extra cost of rare labels.
     pub balance: f64,
-    /// Share of the network in the answer, 0 for none.
+    /// Whether the model keeps a network.
+    pub has_network: bool,
+    /// Share of the network in the answer. 0 with a network: it only tells texts of no label.
     pub network_share: f64,
     /// Area under the ROC curve of known against unknown texts, with labels held out in turn to play
     /// the unknown; `None` if there were too few labels to try.

@@ -6,17 +6,51 @@ use rapport_math::Rng;
 use rayon::prelude::*;
 
 use crate::calibrate::{auroc, fit_threshold};
-use crate::dual::solve;
-use crate::network::{Judgement, Network, largest, softmax};
+use crate::features::GROUPS;
 use crate::train::Task;
-use crate::validate::{Choice, Fold, argmax, margins};
+use crate::validate::{Choice, Fold, argmax};
+use crate::vocabulary::RowBuffer;
 
 /// How many signs there are.
-pub(crate) const SIGNALS: usize = 3;
+pub(crate) const SIGNALS: usize = 5 + GROUPS;
 
-/// What speaks for a text being in scope: the best margin of the linear machines, the best score of the
-/// network, the nearness to a label's centre in the network's hidden layers.
-pub(crate) type Signals = [f32; SIGNALS];
+/// What speaks for a text being in scope. Each sign alone is weak: unknown texts of a near topic score
+/// well, known texts that are put oddly score badly, and they do so by different signs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Signs {
+    /// The best margin of the linear machines: what speaks for a label (Shu et al., EMNLP 2017).
+    pub(crate) margin: f32,
+    /// The network's best score before its softmax (Hendrycks et al., ICML 2022); 0 without one.
+    pub(crate) top_score: f32,
+    /// Cosine to the nearest label's centre in the network's hidden layers (after the distances of Lee
+    /// et al., NeurIPS 2018); 0 without a network.
+    pub(crate) nearness: f32,
+    /// Share of the text that the named label was trained with, see [`crate::typical::Typical`]: the
+    /// likelihood of the text under its label, of which classifiers keep the telling part alone (Gangal
+    /// et al., AAAI 2020), cut down to what one bit holds.
+    pub(crate) typicality: f32,
+    /// Share of the text's features, by group, that any training text had.
+    pub(crate) known: [f32; GROUPS],
+    /// Logarithm of the number of known features. Not a sign of its own, but a cosine or share of many
+    /// features is lower by nature, and this makes good for it.
+    pub(crate) length: f32,
+}
+
+impl Signs {
+    fn listed(&self) -> [f32; SIGNALS] {
+        let mut listed = [0.0; SIGNALS];
+        let (single, known) = listed.split_at_mut(SIGNALS - GROUPS);
+        single.copy_from_slice(&[
+            self.margin,
+            self.top_score,
+            self.nearness,
+            self.typicality,
+            self.length,
+        ]);
+        known.copy_from_slice(&self.known);
+        listed
+    }
+}
 
 /// Labels held out at a time, as one part in so many.
 const UNKNOWN_PARTS: usize = 4;
@@ -24,8 +58,8 @@ const UNKNOWN_PARTS: usize = 4;
 /// rounds and each costs more.
 const ROUNDS_FEW_ROWS: usize = UNKNOWN_PARTS;
 const ROUNDS_MANY_ROWS: usize = 2;
-/// Sweeps of the logistic fit over its three weights and bias.
-const SWEEPS: usize = 60;
+/// Sweeps of the logistic fit over its weights and bias: many, because the signs go together.
+const SWEEPS: usize = 200;
 /// Pull of each weight towards zero, as so much of one text's worth.
 const RIDGE: f64 = 1e-3;
 
@@ -33,7 +67,7 @@ const RIDGE: f64 = 1e-3;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scope {
     /// Not negative: no sign of being at home may count against it.
-    pub(crate) weights: Signals,
+    pub(crate) weights: [f32; SIGNALS],
     pub(crate) bias: f32,
     /// Smallest confidence of a text that is in scope.
     pub(crate) threshold: f32,
@@ -41,22 +75,19 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// Returns the log odds that a text is known, were every second text unknown.
-    pub(crate) fn confidence(&self, signals: &Signals) -> f32 {
+    pub(crate) fn confidence(&self, signs: &Signs) -> f32 {
+        self.weigh(&signs.listed())
+    }
+
+    fn weigh(&self, signals: &[f32; SIGNALS]) -> f32 {
         let weighed = self.weights.iter().zip(signals).map(|(w, s)| w * s);
         self.bias + weighed.sum::<f32>()
     }
 }
 
-/// Puts the signs together; without a network two of them are silent.
-pub(crate) fn signals(margin: f32, judgement: Option<&Judgement>) -> Signals {
-    judgement.map_or([margin, 0.0, 0.0], |judgement| {
-        [margin, judgement.top_score, judgement.nearness]
-    })
-}
-
 /// A held-out text as a model saw it that may not know its label.
 struct Seen {
-    signals: Signals,
+    signals: [f32; SIGNALS],
     /// Whether the answer was right, `None` where the label was unknown.
     known: Option<bool>,
 }
@@ -87,7 +118,7 @@ impl Task<'_> {
             return;
         }
         let mut scope = fit_weights(&seen);
-        let confidence = |seen: &Seen| scope.confidence(&seen.signals);
+        let confidence = |seen: &Seen| scope.weigh(&seen.signals);
         let known: Vec<(f32, bool)> = seen
             .iter()
             .filter_map(|seen| Some((confidence(seen), seen.known?)))
@@ -99,56 +130,47 @@ impl Task<'_> {
         choice.scope = Some(scope);
     }
 
-    /// Fits without some labels and returns what that model sees in every held-out text.
+    /// Fits without some labels and returns what that model sees in every held-out text. It is fitted
+    /// from the texts on: a vocabulary that had seen the unknown ones would know too much.
     fn seen_without(&self, fold: &Fold, gone: &[u32], choice: &Choice) -> Vec<Seen> {
         // The labels that stay, renumbered.
-        let mut kept = vec![None; self.classes];
-        let stays = (0..self.classes as u32).filter(|label| !gone.contains(label));
-        for (number, label) in stays.enumerate() {
-            kept[label as usize] = Some(number as u32);
-        }
-        let (classes, features) = (self.classes - gone.len(), fold.vocabulary.len());
-        let (places, labels): (Vec<usize>, Vec<u32>) = (0..fold.labels.len())
-            .filter_map(|row| Some((row, kept[fold.labels[row] as usize]?)))
+        let stays: Vec<u32> = (0..self.classes as u32)
+            .filter(|label| !gone.contains(label))
+            .collect();
+        let number = |row: usize| stays.binary_search(&self.labels[row]).ok();
+        let names: Vec<String> = stays
+            .iter()
+            .map(|label| self.names[*label as usize].clone())
+            .collect();
+        let (texts, labels): (Vec<&str>, Vec<u32>) = fold
+            .fitted
+            .iter()
+            .filter_map(|row| Some((self.texts[*row], number(*row)? as u32)))
             .unzip();
-        let rows = fold.rows.select(&places);
-        let solver = self.solver(choice.cost, choice.balance);
-        let weights = solve(&rows, features, &labels, classes, &solver);
-        let margins = margins(&weights, &fold.held_rows, classes);
-        let network = choice.network.map(|(share, options)| {
-            let network = Network::train(&rows, features, &labels, classes, &options);
-            (share, network)
+        let task = Task {
+            texts: &texts,
+            labels: &labels,
+            classes: stays.len(),
+            names: &names,
+            ..*self
+        };
+        let tilts = stays.iter().map(|label| choice.tilts[*label as usize]);
+        let model = task.fit(&Choice {
+            tilts: tilts.collect(),
+            ..choice.clone()
         });
-        (0..fold.held_rows.len())
-            .into_par_iter()
-            .map(|row| {
-                let margins = &margins[row * classes..][..classes];
-                let (columns, values) = fold.held_rows.row(row);
-                let judged = network.as_ref().map(|(share, network)| {
-                    let judgement = network.judge(columns, values, &mut Vec::new());
-                    (*share, judgement)
-                });
-                let answer = answer(margins, choice.sharpness, judged.as_ref());
-                let judgement = judged.as_ref().map(|(_, judgement)| judgement);
+        fold.held
+            .par_iter()
+            .map_init(RowBuffer::default, |buffer, row| {
+                let (signs, probabilities) = model.judge(self.texts[*row], buffer);
+                let answer = argmax(&probabilities) as usize;
                 Seen {
-                    signals: signals(largest(margins), judgement),
-                    known: kept[fold.held_labels[row] as usize].map(|label| label == answer),
+                    signals: signs.listed(),
+                    known: number(*row).map(|label| label == answer),
                 }
             })
             .collect()
     }
-}
-
-/// Returns the class that margins and network name together.
-fn answer(margins: &[f32], sharpness: f32, judged: Option<&(f32, Judgement)>) -> u32 {
-    let mut mixed: Vec<f32> = margins.iter().map(|margin| margin * sharpness).collect();
-    softmax(&mut mixed);
-    if let Some((share, judgement)) = judged {
-        for (mixed, network) in mixed.iter_mut().zip(&judgement.probabilities) {
-            *mixed = (1.0 - share) * *mixed + share * network;
-        }
-    }
-    argmax(&mixed)
 }
 
 /// Fits a logistic regression of known against unknown, each kind with half of the weight and no sign
@@ -207,9 +229,11 @@ fn fit_weights(seen: &[Seen]) -> Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::{Seen, fit_weights};
+    use super::{SIGNALS, Seen, fit_weights};
 
-    fn seen(signals: [f32; 3], known: bool) -> Seen {
+    fn seen(three: [f32; 3], known: bool) -> Seen {
+        let mut signals = [0.0; SIGNALS];
+        signals[..3].copy_from_slice(&three);
         Seen {
             signals,
             known: known.then_some(true),
@@ -228,7 +252,7 @@ mod tests {
         let odds = libm::logf(3.0);
         assert!((scope.weights[0] - 2.0 * odds).abs() < 1e-2, "{scope:?}");
         assert!((scope.bias + odds).abs() < 1e-2, "{scope:?}");
-        assert_eq!(scope.weights[1..], [0.0, 0.0]);
+        assert_eq!(scope.weights[1..], [0.0; SIGNALS - 1]);
     }
 
     #[test]

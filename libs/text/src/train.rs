@@ -11,7 +11,8 @@ use crate::options::{
     TrainReport,
 };
 use crate::quantised::Quantised;
-use crate::scope::Scope;
+use crate::typical::Typical;
+use crate::validate::Choice;
 use crate::vocabulary::{FEATURES_MAX, Vocabulary, VocabularyOptions, Weighing};
 
 /// From this many rows on a feature must occur twice to be kept.
@@ -29,6 +30,11 @@ pub(crate) struct Task<'a> {
     /// Class of each text, below `classes`; classes are the labels in byte order.
     pub(crate) labels: &'a [u32],
     pub(crate) classes: usize,
+    /// The labels, in byte order.
+    pub(crate) names: &'a [String],
+    /// Fewest texts that a kept feature occurs in. What is fitted to a part of the rows keeps that of
+    /// all: how much of a text is known must mean the same in both.
+    pub(crate) texts_min: u32,
     pub(crate) options: &'a TrainOptions,
 }
 
@@ -48,6 +54,8 @@ pub(crate) fn train(
         texts: &texts,
         labels: &labels,
         classes: names.len(),
+        names: &names,
+        texts_min: if rows.len() >= PAIRED_ROWS { 2 } else { 1 },
         options,
     };
     let threads = options.threads.map_or(0, std::num::NonZeroUsize::get);
@@ -58,9 +66,9 @@ pub(crate) fn train(
     Ok(pool.install(|| match options.algorithm {
         Algorithm::Majority | Algorithm::NaiveBayes => {
             on_chosen();
-            task.train_baseline(names)
+            task.train_baseline()
         }
-        Algorithm::Linear | Algorithm::Auto => task.train_chosen(names, on_chosen),
+        Algorithm::Linear | Algorithm::Auto => task.train_chosen(on_chosen),
     }))
 }
 
@@ -92,16 +100,14 @@ impl Task<'_> {
         weighing: Weighing,
         network_width: usize,
     ) -> VocabularyOptions {
-        // Bytes of one feature in the file: key, idf, two scales, one per class and hidden unit.
-        let bytes = 8 + 4 + 4 + 4 + self.classes + network_width;
+        // Bytes of one feature in the file: key, idf, two scales, one per class and hidden unit, and
+        // a bit per class.
+        let numbers = 8 + 4 + 4 + 4 + self.classes + network_width;
+        let bytes = numbers + Typical::stride(self.classes);
         VocabularyOptions {
             features: FeatureOptions::default(),
             weighing,
-            texts_min: if self.texts.len() >= PAIRED_ROWS {
-                2
-            } else {
-                1
-            },
+            texts_min: self.texts_min,
             features_max: (MODEL_BYTES_MAX / 100 * 96 / bytes).min(FEATURES_MAX),
         }
     }
@@ -132,7 +138,7 @@ impl Task<'_> {
         }
     }
 
-    fn train_baseline(&self, names: Vec<String>) -> (TextClassifier, TrainReport) {
+    fn train_baseline(&self) -> (TextClassifier, TrainReport) {
         let vocabulary =
             Vocabulary::learn(self.texts, &self.vocabulary_options(Weighing::Counts, 0));
         let features = vocabulary.len();
@@ -149,8 +155,7 @@ impl Task<'_> {
             tilts: vec![0.0; self.classes],
             last_sharpness: 1.0,
         };
-        let algorithm = self.options.algorithm;
-        let model = assemble(algorithm, names, vocabulary, &weights, mixture, None);
+        let model = self.assemble(vocabulary, &weights, mixture);
         (model, self.empty_report(features))
     }
 
@@ -164,18 +169,29 @@ impl Task<'_> {
             validated_macro_f1: 0.0,
             cost: 1.0,
             balance: 0.0,
+            has_network: false,
             network_share: 0.0,
             out_of_scope_auroc: None,
         }
     }
 
-    fn train_chosen(
-        &self,
-        names: Vec<String>,
-        on_chosen: impl FnOnce(),
-    ) -> (TextClassifier, TrainReport) {
+    fn train_chosen(&self, on_chosen: impl FnOnce()) -> (TextClassifier, TrainReport) {
         let choice = self.choose();
         on_chosen();
+        let mut model = self.fit(&choice);
+        if choice.scope.is_none() {
+            model.typical = None;
+        }
+        model.scope = choice.scope;
+        let report = TrainReport {
+            features: model.vocabulary.len(),
+            ..choice.report
+        };
+        (model, report)
+    }
+
+    /// Fits a model to every row with what was chosen; where its scope ends is left open.
+    pub(crate) fn fit(&self, choice: &Choice) -> TextClassifier {
         let width = choice
             .network
             .map_or(0, |(_, network)| network.members * network.hidden);
@@ -194,37 +210,29 @@ impl Task<'_> {
         let mixture = Mixture {
             sharpness: choice.sharpness,
             network,
-            tilts: choice.tilts,
+            tilts: choice.tilts.clone(),
             last_sharpness: choice.last_sharpness,
         };
-        let algorithm = self.options.algorithm;
-        let report = TrainReport {
-            features,
-            ..choice.report
-        };
-        let scope = choice.scope;
-        (
-            assemble(algorithm, names, vocabulary, &weights, mixture, scope),
-            report,
-        )
+        let mut model = self.assemble(vocabulary, &weights, mixture);
+        model.typical = Some(Typical::learn(&rows, features, self.labels, classes));
+        model
     }
-}
 
-fn assemble(
-    algorithm: Algorithm,
-    labels: Vec<String>,
-    vocabulary: Vocabulary,
-    weights: &Weights,
-    mixture: Mixture,
-    scope: Option<Scope>,
-) -> TextClassifier {
-    TextClassifier {
-        algorithm,
-        labels,
-        vocabulary,
-        weights: Quantised::from_dense(&weights.values, weights.classes),
-        bias: weights.bias.clone(),
-        mixture,
-        scope,
+    fn assemble(
+        &self,
+        vocabulary: Vocabulary,
+        weights: &Weights,
+        mixture: Mixture,
+    ) -> TextClassifier {
+        TextClassifier {
+            algorithm: self.options.algorithm,
+            labels: self.names.to_vec(),
+            vocabulary,
+            weights: Quantised::from_dense(&weights.values, weights.classes),
+            bias: weights.bias.clone(),
+            mixture,
+            typical: None,
+            scope: None,
+        }
     }
 }

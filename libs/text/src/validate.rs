@@ -45,13 +45,18 @@ const PROBABILITY_MIN: f32 = 1e-9;
 /// One fold: rows to fit on, rows to judge by.
 pub(crate) struct Fold {
     pub(crate) vocabulary: Vocabulary,
+    /// Places of the fitted rows in the task, ascending.
+    pub(crate) fitted: Vec<usize>,
     pub(crate) rows: Rows,
     pub(crate) labels: Vec<u32>,
+    /// Places of the rows to judge by.
+    pub(crate) held: Vec<usize>,
     pub(crate) held_rows: Rows,
     pub(crate) held_labels: Vec<u32>,
 }
 
 /// What validation chose.
+#[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) cost: f32,
     pub(crate) balance: f32,
@@ -61,6 +66,7 @@ pub(crate) struct Choice {
     /// Added to the logarithm of each class's probability.
     pub(crate) tilts: Vec<f32>,
     pub(crate) last_sharpness: f32,
+    /// `None` when no label could be held out to find it.
     pub(crate) scope: Option<Scope>,
     pub(crate) report: TrainReport,
 }
@@ -100,6 +106,7 @@ impl Task<'_> {
         choice.report.validated_macro_f1 = f1;
         choice.report.cost = f64::from(choice.cost);
         choice.report.balance = f64::from(choice.balance);
+        choice.report.has_network = choice.network.is_some();
         choice.report.network_share = choice.network.map_or(0.0, |(share, _)| f64::from(share));
         choice
     }
@@ -146,6 +153,8 @@ impl Task<'_> {
                     labels: fitted.iter().map(label).collect(),
                     held_rows: vocabulary.rows(&held.iter().map(text).collect::<Vec<_>>()),
                     held_labels: held.iter().map(label).collect(),
+                    fitted,
+                    held,
                     vocabulary,
                 }
             })

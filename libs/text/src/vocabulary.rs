@@ -43,21 +43,6 @@ impl Rows {
         self.columns.len()
     }
 
-    /// Returns the named rows, in the order given.
-    pub(crate) fn select(&self, places: &[usize]) -> Self {
-        let mut rows = Self {
-            starts: vec![0],
-            ..Self::default()
-        };
-        for &place in places {
-            let (columns, values) = self.row(place);
-            rows.columns.extend_from_slice(columns);
-            rows.values.extend_from_slice(values);
-            rows.starts.push(rows.columns.len());
-        }
-        rows
-    }
-
     /// Returns the columns and values of one row; columns ascend.
     pub(crate) fn row(&self, index: usize) -> (&[u32], &[f32]) {
         let range = self.starts[index]..self.starts[index + 1];
@@ -72,6 +57,9 @@ pub(crate) struct RowBuffer {
     found: Vec<u32>,
     pub(crate) columns: Vec<u32>,
     pub(crate) values: Vec<f32>,
+    /// Share of the text's features of each group that the vocabulary knows, repeats counted; 1 for a
+    /// group that the text has nothing of.
+    pub(crate) known: [f32; GROUPS],
     /// For [`crate::quantised::Quantised::add_rows`].
     pub(crate) scaled: Vec<f32>,
 }
@@ -219,16 +207,22 @@ impl Vocabulary {
             found,
             columns,
             values,
+            known,
             ..
         } = buffer;
+        let (mut all, mut missed) = ([0u32; GROUPS], [0u32; GROUPS]);
         found.clear();
         columns.clear();
         values.clear();
         extractor.each(text, &self.options, |occurrence| {
-            if let Some(column) = self.column(occurrence.key) {
-                found.push(column);
+            let group = group_of(occurrence.key);
+            all[group] += 1;
+            match self.column(occurrence.key) {
+                Some(column) => found.push(column),
+                None => missed[group] += 1,
             }
         });
+        *known = std::array::from_fn(|group| 1.0 - missed[group] as f32 / all[group].max(1) as f32);
         found.sort_unstable();
         for same in found.chunk_by(|a, b| a == b) {
             columns.push(same[0]);

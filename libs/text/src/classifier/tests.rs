@@ -140,6 +140,14 @@ fn text_unlike_any_label_is_out_of_scope() {
 }
 
 #[test]
+fn a_telling_word_among_strange_ones_is_less_at_home() {
+    let model = trained(Algorithm::Auto, None);
+    let at_home = |text: &str| model.predict(text).confidence;
+    assert!(at_home("refund the parcel") > at_home("refund lattice chromodynamics quark"));
+    assert!(at_home("我要退手机") > at_home("手机量子色动力学"));
+}
+
+#[test]
 fn reasons_are_words_of_the_text() {
     let model = trained(Algorithm::Auto, None);
     let reasons = model.why("please refund my coat", 3);

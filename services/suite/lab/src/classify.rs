@@ -137,7 +137,11 @@ fn microseconds_per_text(model: &TextClassifier, test: &[Labelled]) -> Option<f6
 
 fn explain(report: &TrainReport) -> serde_json::Value {
     json!({
-        "model": if report.network_share > 0.0 { "linear with a network" } else { "linear" },
+        "model": match (report.has_network, report.network_share > 0.0) {
+            (false, _) => "linear",
+            (true, true) => "linear with a network",
+            (true, false) => "linear, and a network that only tells texts of no label",
+        },
         "cost": report.cost,
         "balance": report.balance,
         "network_share": report.network_share,
