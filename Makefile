@@ -23,6 +23,7 @@ lint: tools ## Format, clippy, protos, licences, charts, image, scripts: all tha
 	@$(STEP) "format" cargo fmt --all --check
 	@$(STEP) "scripts" scripts/lint-scripts
 	@$(STEP) "protos" scripts/proto
+	@$(STEP) "serenade's lock" scripts/lint-serenade
 	@$(STEP) "dependencies" $(MAKE) --no-print-directory deny
 	@$(STEP) "charts" scripts/charts
 	@$(STEP) "image" hadolint Containerfile

@@ -166,8 +166,9 @@ impl Recommend {
             clock: Arc::clone(&clock),
             owner,
             refresh: refresh.clone(),
+            stop: stop.clone(),
         };
-        spawn_jobs(&background, &trainer, &progress, config, &stop);
+        spawn_jobs(&background, &trainer, &progress, config);
         Ok(Self {
             recommend,
             catalog: CatalogApi {
@@ -247,20 +248,13 @@ impl Drop for Recommend {
 }
 
 /// Starts what happens by itself from time to time: training, and forgetting old requests.
-fn spawn_jobs(
-    background: &TaskTracker,
-    trainer: &Trainer,
-    progress: &Progress,
-    config: &Config,
-    stop: &CancellationToken,
-) {
+fn spawn_jobs(background: &TaskTracker, trainer: &Trainer, progress: &Progress, config: &Config) {
     let (db, clock) = (trainer.db.clone(), Arc::clone(&trainer.clock));
-    background.spawn(projections::sweep(db, clock, stop.clone()));
+    background.spawn(projections::sweep(db, clock, trainer.stop.clone()));
     background.spawn(training::train_for_ever(
         trainer.clone(),
         progress.clone(),
         config.train_every,
-        stop.clone(),
     ));
     background.close();
 }

@@ -24,7 +24,5 @@ pub use effect::{Estimate, proportions, ratios, welch};
 pub use exposure::{Exposure, ExposureCounts, Exposures, count_exposures};
 pub use lifecycle::{State, TransitionError};
 pub use power::{Plan, minimum_effect, sample_size_means, sample_size_proportions};
-pub use sequential::{
-    SEQUENTIAL_ARM_MIN, SEQUENTIAL_TUNED_AT, anytime_interval, confidence_sequence,
-};
+pub use sequential::{SEQUENTIAL_TUNED_AT, anytime_interval, confidence_sequence};
 pub use srm::{SampleRatio, sample_ratio};

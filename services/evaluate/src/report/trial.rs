@@ -281,8 +281,8 @@ fn sentence(warning: Warning, variant: &str) -> String {
         ),
         Warning::Undefined => format!("`{variant}` has too few persons, or nothing varies."),
         Warning::NotIfPeeked => format!(
-            "The p of `{variant}` holds only if its size was fixed in advance; the sequential interval \
-             still contains 0."
+            "The p of `{variant}` holds only if its size was fixed in advance; no sequential interval \
+             excludes 0 yet."
         ),
         Warning::NotAfterCorrection => {
             format!("`{variant}` is not significant once all variants are considered.")

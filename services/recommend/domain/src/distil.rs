@@ -1,5 +1,7 @@
 //! Any linear model as item-item neighbours: what the service loads, and answers from in microseconds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rapport_math::dense::{LANES, Lanes};
 use rayon::prelude::*;
 
@@ -50,11 +52,24 @@ impl GraphFilter {
     /// Cost: that of scoring every item's own history of one. Same bytes for any number of threads.
     #[must_use]
     pub fn distil(&self, neighbours: usize) -> ItemItemModel {
+        self.distil_unless(neighbours, &AtomicBool::new(false))
+            .expect("nobody else knows the flag")
+    }
+
+    /// The same; `None` if `stop` is set before all blocks of items are done.
+    pub(crate) fn distil_unless(
+        &self,
+        neighbours: usize,
+        stop: &AtomicBool,
+    ) -> Option<ItemItemModel> {
         let (items, keep) = (self.items(), neighbours.clamp(1, NEIGHBOURS_MAX));
         let blocks = items.div_ceil(BLOCK_HISTORIES);
-        let parts: Vec<Vec<Vec<Neighbour>>> = (0..blocks)
+        let parts: Option<Vec<Vec<Vec<Neighbour>>>> = (0..blocks)
             .into_par_iter()
             .map_init(GraphFilterScratch::default, |scratch, block| {
+                if stop.load(Ordering::Relaxed) {
+                    return None;
+                }
                 let first = block * BLOCK_HISTORIES;
                 let last = (first + BLOCK_HISTORIES).min(items);
                 let own: Vec<[(ItemIdx, f32); 1]> = (first..last)
@@ -62,23 +77,48 @@ impl GraphFilter {
                     .collect();
                 let histories: Vec<&[(ItemIdx, f32)]> = own.iter().map(|it| &it[..]).collect();
                 let scores = self.score_block(&histories, scratch);
-                (first..last)
+                let rows = (first..last)
                     .map(|item| best_of(item, lane(scores, items, item - first), keep))
-                    .collect()
+                    .collect();
+                Some(rows)
             })
             .collect();
-        let mut rows: Rows<Neighbour> = parts.into_iter().flatten().collect();
-        let best = |item: usize| rows.row(ItemIdx(item as u32)).first().map(|it| it.score);
-        let (sum, count) = (0..items)
-            .filter_map(best)
-            .fold((0.0f64, 0.0), |(sum, count), it| {
-                (sum + f64::from(it), count + 1.0)
-            });
-        if sum > 0.0 {
-            let by = (0.5 * count / sum) as f32;
-            rows.entries.iter_mut().for_each(|it| it.score *= by);
+        let rows: Rows<Neighbour> = parts?.into_iter().flatten().collect();
+        let mut model = model_of(rows, self.people_per_item());
+        model.scale_to(BEST_OF_A_FILTER);
+        Some(model)
+    }
+}
+
+/// Mean score of the best neighbours of a filter's items.
+const BEST_OF_A_FILTER: f64 = 0.5;
+
+impl ItemItemModel {
+    /// Returns the mean score of the best neighbours of all items that have any; `None` if none has.
+    pub(crate) fn mean_best(&self) -> Option<f64> {
+        let best = |item: usize| self.rows.row(ItemIdx(item as u32)).first();
+        let best = (0..self.len()).filter_map(|item| Some(f64::from(best(item)?.score)));
+        let (sum, count) = best.fold((0.0, 0.0), |(sum, count), it| (sum + it, count + 1.0));
+        (count > 0.0).then(|| sum / count)
+    }
+
+    /// Scales all scores so that [`Self::mean_best`] is `mean`, which is positive.
+    pub(crate) fn scale_to(&mut self, mean: f64) {
+        if let Some(own) = self.mean_best().filter(|own| *own > 0.0) {
+            let by = (mean / own) as f32;
+            self.rows.entries.iter_mut().for_each(|it| it.score *= by);
         }
-        model_of(rows, self.people_per_item())
+    }
+
+    /// Keeps the best `neighbours` of each item.
+    pub(crate) fn cut(mut self, neighbours: usize) -> Self {
+        let mut rows = Rows::default();
+        for item in 0..self.len() {
+            let row = self.rows.row(ItemIdx(item as u32));
+            rows.push(row.iter().take(neighbours).copied());
+        }
+        self.rows = rows;
+        self
     }
 }
 

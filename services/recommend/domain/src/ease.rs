@@ -11,6 +11,9 @@ use crate::incidence::{Incidence, Rows};
 use crate::item_item::{HISTORY_ITEMS_MAX, ItemItemModel, NEIGHBOURS_MAX, Neighbour};
 use crate::items::ItemIdx;
 
+/// People that a weight must be worth, where nothing was chosen.
+pub const EASE_RIDGE: f32 = 100.0;
+
 /// Most items: 2.7 GB of weights.
 pub const EASE_ITEMS_MAX: usize = 26_000;
 

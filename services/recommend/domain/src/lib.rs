@@ -12,6 +12,7 @@ mod draw;
 mod ease;
 mod filter;
 mod graph_filter;
+mod hold_out;
 mod ials;
 mod incidence;
 mod item;
@@ -34,12 +35,13 @@ pub use catalogue::{CATEGORIES_MAX, Catalogue, CategoryIdx};
 pub use codec::DecodeError;
 pub use content::{CONTENT_SPREAD_MAX, CONTENT_WORDS_MAX, train_content};
 pub use distil::lane;
-pub use ease::{EASE_ITEMS_MAX, EaseModel};
+pub use ease::{EASE_ITEMS_MAX, EASE_RIDGE, EaseModel};
 pub use filter::{CompiledFilter, FILTER_CATEGORIES_MAX, FILTER_EXCLUDED_MAX, Filter, Unlisted};
 pub use graph_filter::{
     BLOCK_HISTORIES, FACTORS_MAX, GraphFilter, GraphFilterOptions, GraphFilterScratch,
     GraphSpectrum,
 };
+pub use hold_out::{HeldOut, discount, hold_out, ideal_gain};
 pub use ials::{
     IALS_EPOCHS_MAX, IALS_FACTORS_MAX, IalsModel, IalsOptions, IalsScratch, SolveScratch,
 };
@@ -60,9 +62,7 @@ pub use rank::{
 };
 pub use reason::{Language, Reason};
 pub use rerank::{POOL_MAX, Rerank, rerank};
-pub use selection::{
-    JUDGED_PERSONS_MAX, JUDGED_PERSONS_MIN, Selection, SimilarAlgorithm, Trial, select_similar,
-};
+pub use selection::{Selection, SimilarAlgorithm, Trial, select_similar};
 pub use session::{
     ATTENTION_ITEMS_MAX, ATTENTION_WIDTH_MAX, AttentionModel, AttentionOptions, BLEND_PARTS_MAX,
     BlendModel, BlendOptions, CLICKS_MAX, EPOCHS_MAX, MarkovModel, MarkovOptions,

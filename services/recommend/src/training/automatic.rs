@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rapport_flow::Progress;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use super::Trainer;
 use crate::error::Error;
@@ -17,14 +16,9 @@ const CHECK: Duration = Duration::from_secs(1);
 /// The pause after a training that did not come about.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Trains whenever a model is due until `stop` is cancelled. With several replicas the first one
+/// Trains whenever a model is due until the trainer is stopped. With several replicas the first one
 /// trains, because the age of the newest model is everybody's.
-pub async fn train_for_ever(
-    trainer: Trainer,
-    timelines: Progress,
-    every: Duration,
-    stop: CancellationToken,
-) {
+pub async fn train_for_ever(trainer: Trainer, timelines: Progress, every: Duration) {
     let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
     let mut ticks = interval(CHECK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -32,7 +26,7 @@ pub async fn train_for_ever(
     let mut not_before = Instant::now();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = trainer.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         let events = applied(&timelines);
@@ -43,12 +37,9 @@ pub async fn train_for_ever(
         if !due || Instant::now() < not_before {
             continue;
         }
-        let trained = tokio::select! {
-            () = stop.cancelled() => return,
-            trained = trainer.train(None) => trained,
-        };
-        match trained {
+        match trainer.train(None).await {
             Ok(_) => trained_at_event = events,
+            Err(_) if trainer.stop.is_cancelled() => return,
             Err(error) => {
                 not_before = Instant::now() + PAUSE;
                 // Another replica may be at it, or nobody permits it yet: that is not worth a warning.

@@ -1,6 +1,7 @@
 //! From histories to the bytes of a model: pure, and the same bytes for the same histories.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 
 use recommend_domain::{
     BasketModel, BasketOptions, ItemIdx, Items, Selection, SimilarAlgorithm, Timeline,
@@ -32,8 +33,8 @@ pub(super) struct Fitted {
 }
 
 /// Trains on all cores. Ids are numbered in their order and persons come in the order of their
-/// anchors, so that neither arrival nor threads change a byte.
-pub(super) fn fit(histories: Histories) -> Fitted {
+/// anchors, so that neither arrival nor threads change a byte. `None` if `stop` is set meanwhile.
+pub(super) fn fit(histories: Histories, stop: &AtomicBool) -> Option<Fitted> {
     let ids: BTreeSet<&str> = histories.items.iter().map(|(_, id)| id).collect();
     let mut items = Items::default();
     for id in ids {
@@ -59,7 +60,7 @@ pub(super) fn fit(histories: Histories) -> Fitted {
         }
     }
     rows.retain(|row| !row.is_empty());
-    let selection = select_similar(&rows, SEED);
+    let selection = select_similar(&rows, SEED, stop)?;
     let (algorithm, choice) = (selection.algorithm, choice(&selection));
     let similar = selection.model;
     let together = BasketModel::train(baskets.iter().map(Vec::as_slice), &BasketOptions::default());
@@ -72,13 +73,13 @@ pub(super) fn fit(histories: Histories) -> Fitted {
         similar,
         together,
     };
-    Fitted {
+    Some(Fitted {
         file: trained.to_bytes(),
         persons: rows.len(),
         items: with_neighbour,
         algorithm,
         choice,
-    }
+    })
 }
 
 fn choice(selection: &Selection) -> ModelChoice {

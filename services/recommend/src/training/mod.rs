@@ -5,6 +5,7 @@ mod fit;
 mod histories;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rapport_api::recommend::v1::{Model, TrainModelResponse};
@@ -16,6 +17,7 @@ use rapport_store::objects::ObjectStore;
 use rapport_telemetry::names::RECOMMEND_TRAINING_DURATION;
 use rapport_types::Clock;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 pub use automatic::train_for_ever;
 
@@ -30,6 +32,18 @@ const LEASE: &str = "training";
 /// How long a dead trainer blocks the others.
 const LEASE_TTL_MS: i64 = 60_000;
 const LEASE_RENEW: Duration = Duration::from_secs(20);
+
+const STOPPED: Error = Error::Internal("a training was stopped");
+
+/// Tells a computation, when dropped, that nobody waits for it any more: dropping the future of a blocking
+/// task does not end the task, and without its lease another training would begin beside it.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// The trainer. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -50,6 +64,8 @@ pub struct Trainer {
     pub owner: String,
     /// Serves what was trained.
     pub refresh: Refresh,
+    /// Ends a training: it gives up and lets its lease go.
+    pub stop: CancellationToken,
 }
 
 impl Trainer {
@@ -57,7 +73,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::TrainingRunning`], [`Error::TrainingEmpty`], [`Error::ConsentViewStale`],
-    /// [`Error::Write`], [`Error::Store`], [`Error::Away`]: the served model stays.
+    /// [`Error::Write`], [`Error::Store`], [`Error::Away`], [`Error::Internal`] when stopped: the served
+    /// model stays.
     pub async fn train(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
         if let Some(done) = self.answered(asked).await? {
             return Ok(done);
@@ -70,6 +87,7 @@ impl Trainer {
         let trained = tokio::select! {
             trained = self.train_alone(asked) => trained,
             lost = self.keep(&lease) => Err(lost),
+            () = self.stop.cancelled() => Err(STOPPED),
         };
         if let Err(error) = lease::release(&self.db, &lease).await {
             tracing::warn!(
@@ -96,8 +114,11 @@ impl Trainer {
         let started = Instant::now();
         let histories = self.histories().await?;
         let graph_version = histories.graph_version;
-        let fitted = tokio::task::spawn_blocking(move || fit::fit(histories)).await;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let _guard = GiveUp(Arc::clone(&given_up));
+        let fitted = tokio::task::spawn_blocking(move || fit::fit(histories, &given_up)).await;
         let fitted = fitted.map_err(|_panicked| Error::Internal("a training failed"))?;
+        let fitted = fitted.ok_or(STOPPED)?;
         if fitted.persons == 0 {
             return Err(Error::TrainingEmpty);
         }
@@ -203,5 +224,19 @@ pub fn to_wire(row: &ModelRow) -> Model {
         judged_persons: row.choice.judged_persons as u64,
         ndcg: row.choice.ndcg,
         plain_ndcg: row.choice.plain_ndcg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_computation_learns_that_nobody_waits() {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let guard = GiveUp(Arc::clone(&given_up));
+        assert!(!given_up.load(Ordering::Relaxed));
+        drop(guard);
+        assert!(given_up.load(Ordering::Relaxed));
     }
 }

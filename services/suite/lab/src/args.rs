@@ -55,6 +55,23 @@ pub enum Task {
     Child,
 }
 
+impl Task {
+    /// Returns the flags that every task has; `None` for a child, whose parent sends them.
+    pub(crate) fn common(&self) -> Option<&CommonArgs> {
+        match self {
+            Self::Recommend(args) => Some(&args.common),
+            Self::NextItem(args) => Some(&args.common),
+            Self::Classify(args) => Some(&args.common),
+            Self::Experiment(args) => Some(&args.common),
+            Self::Attribution(args) => Some(&args.common),
+            Self::Churn(args) => Some(&args.common),
+            Self::Clv(args) => Some(&args.common),
+            Self::Queue(args) => Some(&args.common),
+            Self::Child => None,
+        }
+    }
+}
+
 /// The flags of every task.
 #[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
 pub struct CommonArgs {

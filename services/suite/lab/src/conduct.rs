@@ -83,17 +83,10 @@ impl Rule {
 /// printed on stdout and no file was written then.
 pub fn run(args: LabArgs) -> Result<(), LabError> {
     let task = args.task;
-    let (plan, common) = match &task {
-        Task::Recommend(args) => (recommend::plan(args)?, &args.common),
-        Task::NextItem(args) => (next_item::plan(args)?, &args.common),
-        Task::Classify(args) => (classify::plan(args)?, &args.common),
-        Task::Experiment(args) => (experiment::plan(args)?, &args.common),
-        Task::Attribution(args) => (attribution::plan(args)?, &args.common),
-        Task::Churn(args) => (churn::plan(args)?, &args.common),
-        Task::Clv(args) => (clv::plan(args)?, &args.common),
-        Task::Queue(args) => (queue::plan(args)?, &args.common),
-        Task::Child => return answer_parent(),
+    let Some(common) = task.common() else {
+        return answer_parent();
     };
+    let plan = plan(&task)?;
     common.validate()?;
     let measured = measure_all(&task, &plan, common);
     if measured.is_err()
@@ -120,6 +113,24 @@ pub fn run(args: LabArgs) -> Result<(), LabError> {
     }
     let rows: Vec<Row> = answers.into_iter().flat_map(|answer| answer.rows).collect();
     print(&rows, common.json)
+}
+
+fn plan(task: &Task) -> Result<Plan, LabError> {
+    match task {
+        Task::Recommend(args) => recommend::plan(args),
+        Task::NextItem(args) => next_item::plan(args),
+        Task::Classify(args) => classify::plan(args),
+        Task::Experiment(args) => experiment::plan(args),
+        Task::Attribution(args) => attribution::plan(args),
+        Task::Churn(args) => churn::plan(args),
+        Task::Clv(args) => clv::plan(args),
+        Task::Queue(args) => queue::plan(args),
+        Task::Child => Err(childless()),
+    }
+}
+
+fn childless() -> LabError {
+    LabError::failed("a child has no children")
 }
 
 /// Measures every algorithm, one after the other: two at once would disturb each other's time.
@@ -250,17 +261,7 @@ fn answer_parent() -> Result<(), LabError> {
 
 /// Measures one algorithm in this process, on a pool of as many threads as asked for.
 fn measure(job: &Job) -> Result<Answer, LabError> {
-    let common = match &job.task {
-        Task::Recommend(args) => &args.common,
-        Task::NextItem(args) => &args.common,
-        Task::Classify(args) => &args.common,
-        Task::Experiment(args) => &args.common,
-        Task::Attribution(args) => &args.common,
-        Task::Churn(args) => &args.common,
-        Task::Clv(args) => &args.common,
-        Task::Queue(args) => &args.common,
-        Task::Child => return Err(LabError::failed("a child has no children")),
-    };
+    let common = job.task.common().ok_or_else(childless)?;
     let threads = common.threads.map_or(0, std::num::NonZeroUsize::get);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| LabError::failed(error.to_string()))?;
@@ -273,7 +274,7 @@ fn measure(job: &Job) -> Result<Answer, LabError> {
         Task::Churn(args) => churn::measure(args, job),
         Task::Clv(args) => clv::measure(args, job),
         Task::Queue(args) => queue::measure(args, job),
-        Task::Child => Ok(Answer::default()),
+        Task::Child => Err(childless()),
     })
 }
 

@@ -247,11 +247,7 @@ fn judge(arm: &mut Compared, significant: bool) {
     if arm.estimate.is_none() {
         arm.warnings.push(Warning::Undefined);
     }
-    if significant
-        && arm
-            .sequential
-            .is_some_and(|interval| interval.contains(0.0))
-    {
+    if significant && arm.sequential.is_none_or(|interval| interval.contains(0.0)) {
         arm.warnings.push(Warning::NotIfPeeked);
     }
     if significant && arm.p_corrected.is_some_and(|p| p >= ALPHA) {

@@ -89,7 +89,8 @@ pub enum Warning {
     SmallSample,
     /// An arm is too small, or nothing varies, so there is no estimate.
     Undefined,
-    /// True only if the size was fixed in advance: the sequential interval still holds 0.
+    /// True only if the size was fixed in advance: no sequential interval excludes 0, be it that it
+    /// holds 0 or that there is none yet.
     NotIfPeeked,
     /// Of several treated arms this one is not significant after Holm's correction.
     NotAfterCorrection,
@@ -240,11 +241,8 @@ fn correct_and_judge(rows: &mut [ArmAnalysis], alpha: f64) {
     }
     for row in rows {
         let significant = row.estimate.is_some_and(|found| found.p < alpha);
-        if significant
-            && row
-                .sequential
-                .is_some_and(|interval| interval.contains(0.0))
-        {
+        // Without an interval nothing is known to hold at any look: that is no reason to be silent.
+        if significant && row.sequential.is_none_or(|interval| interval.contains(0.0)) {
             row.warnings.push(Warning::NotIfPeeked);
         }
         if significant && row.p_corrected.is_some_and(|p| p >= alpha) {
@@ -369,6 +367,40 @@ mod tests {
                 .warnings
                 .contains(&Warning::SmallSample)
         );
+    }
+
+    #[test]
+    fn a_significant_p_without_a_sequential_interval_is_not_for_peeking() {
+        let kind = MetricKind::Numeric;
+        let shares = Some([9.0, 200.0].as_slice());
+        let numbers = |variant: &str, count: u32, start: f64| Arm {
+            variant: variant.to_owned(),
+            units: (0..count)
+                .map(|unit| (start + f64::from(unit % 3), 0.0))
+                .collect(),
+        };
+        // Nine units an arm are too few for an interval; forty against forty without any variance too.
+        let nine = [numbers("b", 9, 5.0), numbers("a", 200, 0.0)];
+        let row = &analyse(&Question {
+            kind,
+            shares,
+            ..ask(&nine, "a")
+        })
+        .unwrap()[0];
+        assert!(row.estimate.unwrap().p < 0.05 && row.sequential.is_none());
+        assert!(row.warnings.contains(&Warning::NotIfPeeked), "{row:?}");
+        let certain = [coin("a", 0, 40), coin("b", 40, 40)];
+        let row = &analyse(&ask(&certain, "a")).unwrap()[0];
+        assert!(row.sequential.is_none() && row.warnings.contains(&Warning::NotIfPeeked));
+        let ten = [numbers("b", 10, 5.0), numbers("a", 200, 0.0)];
+        let shares = Some([10.0, 200.0].as_slice());
+        let row = &analyse(&Question {
+            kind,
+            shares,
+            ..ask(&ten, "a")
+        })
+        .unwrap()[0];
+        assert!(row.sequential.is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub const SEQUENTIAL_TUNED_AT: f64 = 5_000.0;
 
 /// Fewest units of each arm before the sequence is looked at: with ten and ten the boundary stands at
 /// fourteen standard errors, far beyond what Student's tails reach.
-pub const SEQUENTIAL_ARM_MIN: u64 = 10;
+const SEQUENTIAL_ARM_MIN: u64 = 10;
 
 /// Computes the asymptotic confidence sequence of an effect.
 ///
@@ -36,7 +36,7 @@ pub fn confidence_sequence(effect: f64, se: f64, units: u64, alpha: f64) -> Opti
 /// Returns the interval of an effect that may be looked at any time, from the units of both arms.
 ///
 /// * `None` where the standard error cannot be trusted yet: an arm has fewer than
-///   [`SEQUENTIAL_ARM_MIN`] units, or what was seen does not vary. An asymptotic sequence says nothing of
+///   ten units, or what was seen does not vary. An asymptotic sequence says nothing of
 ///   its first steps, and looked at after every unit a handful of equal values would pass for certainty.
 #[must_use]
 pub fn anytime_interval(

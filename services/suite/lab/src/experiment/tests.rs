@@ -135,6 +135,10 @@ fn cuped_takes_away_what_was_known() {
     let (own, cuped) = (row.get("se").unwrap(), row.get("cuped_se").unwrap());
     assert!(own == cuped && own.as_f64() < Some(0.1));
     assert_eq!(row.get("verdict"), Some(&Value::from("increase")));
+    // Three units an arm have no sequential interval: nobody may conclude from a look.
+    let warnings = serde_json::json!(["small_sample", "not_if_peeked"]);
+    assert_eq!(row.get("sequential_low"), Some(&Value::Null));
+    assert_eq!(row.get("warnings"), Some(&warnings));
 }
 
 #[test]

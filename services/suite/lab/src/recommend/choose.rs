@@ -2,9 +2,10 @@
 
 mod budget;
 mod grids;
+#[cfg(test)]
+mod tests;
 
-use rapport_math::Rng;
-use recommend_domain::{ItemIdx, SocialOptions};
+use recommend_domain::{HeldOut, SocialOptions, hold_out};
 use serde_json::{Value, json};
 
 use self::budget::Budget;
@@ -21,9 +22,6 @@ const QUERIES_MAX: usize = 5_000;
 /// One of so many of a user's items is held out, at least one of two: few, because the settings that
 /// are best depend on how much there is to learn from.
 const HELD_OUT_ONE_IN: usize = 10;
-/// Streams of the seed.
-const STREAM_ITEMS: u64 = 0x6974_656d;
-const STREAM_USERS: u64 = 0x7573_6572;
 /// Shares of friends that are tried beside a model; the first is none.
 const SOCIAL_SHARES: [f32; 6] = [0.0, 0.05, 0.1, 0.2, 0.3, 0.45];
 
@@ -43,31 +41,15 @@ pub(crate) struct Validation {
 impl Validation {
     /// Holds out a share of every user's items by seed.
     pub(crate) fn new(whole: &Training, k: usize, seed: u64) -> Self {
-        let rng = Rng::seeded(seed);
         let mut training = whole.clone();
-        let mut queries = Vec::new();
-        for (user, history) in training.histories.iter_mut().enumerate() {
-            if history.len() < 2 {
-                continue;
-            }
-            let mut places: Vec<usize> = (0..history.len()).collect();
-            rng.fork(STREAM_ITEMS)
-                .fork(user as u64)
-                .shuffle(&mut places);
-            places.truncate((history.len() / HELD_OUT_ONE_IN).max(1));
-            let mut held: Vec<ItemIdx> = places.iter().map(|place| history[*place]).collect();
-            held.sort_unstable();
-            history.retain(|item| held.binary_search(item).is_err());
-            queries.push(Query {
-                user: Some(user as u32),
-                held_count: held.len(),
-                held,
-                friends: whole.friends_of(user as u32).to_vec(),
-            });
-        }
-        rng.fork(STREAM_USERS).shuffle(&mut queries);
-        queries.truncate(QUERIES_MAX);
-        queries.sort_unstable_by_key(|query| query.user);
+        let held = hold_out(&mut training.histories, HELD_OUT_ONE_IN, QUERIES_MAX, seed);
+        let query = |held: HeldOut| Query {
+            user: Some(held.person as u32),
+            held_count: held.items.len(),
+            held: held.items,
+            friends: whole.friends_of(held.person as u32).to_vec(),
+        };
+        let queries = held.into_iter().map(query).collect();
         Self {
             training,
             queries,
@@ -201,14 +183,21 @@ impl Search<'_> {
 
     /// Keeps from all other trials what judging blends will cost.
     fn set_aside_for_blend(&mut self, families: &[Family], items: usize) {
-        let parts = families.iter().map(|family| (family.first(items), 0.0));
-        let blend = Spec::Blend(parts.collect());
-        let mixes = grids::mixes(families.len()).len();
-        self.budget.set_aside(&blend, mixes);
+        let parts = self.parts_of_largest_blend(families, items);
+        let mixes = grids::mixes(parts.len()).len();
+        self.budget.set_aside(&Spec::Blend(parts), mixes);
     }
 
-    /// Tries weightings of the best of each family around the best single one.
-    fn blend(&mut self) -> Result<(), LabError> {
+    /// The families and, where there are texts, the content, at first settings.
+    fn parts_of_largest_blend(&self, families: &[Family], items: usize) -> Vec<(Spec, f32)> {
+        let own = families.iter().map(|family| family.first(items));
+        let has_texts = self.validation.training.content.is_some();
+        let content = has_texts.then_some(Spec::Content);
+        own.chain(content).map(|it| (it, 0.0)).collect()
+    }
+
+    /// The best of each family and the content, best first, without those that are far behind.
+    fn worth_blending(&self) -> Vec<(Spec, f64)> {
         let own = Family::all(false)
             .iter()
             .map(|family| self.best_where(|spec| family.has(spec)));
@@ -217,16 +206,25 @@ impl Search<'_> {
         families.sort_by(|a, b| b.1.total_cmp(&a.1));
         let enough = families.first().map_or(0.0, |best| best.1 * WORTH_BLENDING);
         families.retain(|(_, score)| *score >= enough);
-        let parts: Vec<(Spec, f32)> = families.iter().map(|(it, _)| (it.clone(), 0.0)).collect();
-        if parts.len() < 2 {
-            return Ok(());
-        }
-        let mixes = grids::mixes(parts.len());
-        let blend = Spec::Blend(parts.clone());
-        if !self.budget.pay_mixes(&blend, mixes.len()) {
+        families
+    }
+
+    /// Tries weightings of the best of each family around the best single one. What the budget does not
+    /// pay for goes without its weakest part.
+    fn blend(&mut self) -> Result<(), LabError> {
+        let families = self.worth_blending();
+        let mut parts: Vec<(Spec, f32)> = families.into_iter().map(|(it, _)| (it, 0.0)).collect();
+        let (blend, mixes) = loop {
+            if parts.len() < 2 {
+                return Ok(());
+            }
+            let (blend, mixes) = (Spec::Blend(parts.clone()), grids::mixes(parts.len()));
+            if self.budget.pay_mixes(&blend, mixes.len()) {
+                break (blend, mixes);
+            }
             self.skipped += 1;
-            return Ok(());
-        }
+            parts.pop();
+        };
         let scores = self
             .validation
             .ndcg_of_mixes(&blend, &mixes, &mut self.workshop)?;

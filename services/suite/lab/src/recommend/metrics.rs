@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use recommend_domain::ItemIdx;
+use recommend_domain::{ItemIdx, discount, ideal_gain};
 
 use super::data::{Query, Training};
 
@@ -74,10 +74,9 @@ pub(crate) fn judge(scores: &[f32], query: &Query, k: usize, top: &mut Vec<(f32,
             }
         }
     }
-    let ideal: f64 = (1..=k.min(query.held_count)).map(discount).sum();
     Judged {
         recall: hits as f64 / query.held_count as f64,
-        ndcg: gain / ideal,
+        ndcg: gain / ideal_gain(query.held_count, k),
         hit: f64::from(u8::from(hits > 0)),
         shown: top.iter().take(k).map(|(_, item)| *item).collect(),
     }
@@ -92,17 +91,12 @@ pub(crate) fn judge_list(list: &[u32], query: &Query, k: usize) -> Judged {
             gain += discount(at + 1);
         }
     }
-    let ideal: f64 = (1..=k.min(query.held_count)).map(discount).sum();
     Judged {
         recall: hits as f64 / query.held_count as f64,
-        ndcg: gain / ideal,
+        ndcg: gain / ideal_gain(query.held_count, k),
         hit: f64::from(u8::from(hits > 0)),
         shown: list.iter().take(k).copied().collect(),
     }
-}
-
-fn discount(rank: usize) -> f64 {
-    1.0 / libm::log2(rank as f64 + 1.0)
 }
 
 /// What lists are compared by, beyond hits.

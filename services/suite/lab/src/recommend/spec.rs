@@ -3,11 +3,9 @@
 use std::fmt;
 
 use recommend_domain::{
-    GraphFilterOptions, IalsOptions, ItemItemOptions, SlimOptions, SocialOptions, UserUserOptions,
+    EASE_RIDGE, GraphFilterOptions, IalsOptions, ItemItemOptions, SlimOptions, SocialOptions,
+    UserUserOptions,
 };
-
-/// People that a weight of EASE must be worth, where nothing was chosen.
-const EASE_RIDGE: f32 = 100.0;
 
 /// A recommender with all its settings.
 #[derive(Debug, Clone, PartialEq)]

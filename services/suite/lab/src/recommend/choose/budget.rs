@@ -46,9 +46,7 @@ impl Budget {
 
     /// Pays for a trial; false if what is left does not.
     pub(super) fn pay(&mut self, spec: &Spec, tried: &[(Spec, f64)]) -> bool {
-        let shared = tried
-            .last()
-            .is_some_and(|(last, _)| shares_spectrum(last, spec));
+        let shared = kept_filter(tried).is_some_and(|kept| shares_spectrum(kept, spec));
         let fit = if shared { 0.0 } else { self.fit(spec) };
         self.take(fit + self.serve(spec))
     }
@@ -136,13 +134,28 @@ impl Budget {
     }
 }
 
-/// Whether a filter's eigenvectors are those that the last trial left.
-fn shares_spectrum(last: &Spec, spec: &Spec) -> bool {
-    match (last, spec) {
-        (Spec::Filter(_, last), Spec::Filter(_, it)) => {
-            last.activity_damping.to_bits() == it.activity_damping.to_bits()
-                && last.popularity_damping.to_bits() == it.popularity_damping.to_bits()
-                && last.factors >= it.factors
+/// The filter whose eigenvectors the workshop still has: the last one that did not find its own there.
+/// Trials of other families between leave them alone.
+fn kept_filter(tried: &[(Spec, f64)]) -> Option<&Spec> {
+    let filters = tried.iter().map(|(spec, _)| spec);
+    filters
+        .filter(|spec| matches!(spec, Spec::Filter(..)))
+        .reduce(|kept, spec| {
+            if shares_spectrum(kept, spec) {
+                kept
+            } else {
+                spec
+            }
+        })
+}
+
+/// Whether a filter's eigenvectors are among those of another.
+fn shares_spectrum(kept: &Spec, spec: &Spec) -> bool {
+    match (kept, spec) {
+        (Spec::Filter(_, kept), Spec::Filter(_, it)) => {
+            kept.activity_damping.to_bits() == it.activity_damping.to_bits()
+                && kept.popularity_damping.to_bits() == it.popularity_damping.to_bits()
+                && kept.factors >= it.factors
         }
         _ => false,
     }

@@ -1,7 +1,8 @@
 //! What is tried: every family once, then family by family one setting after the other, the best kept.
 
 use recommend_domain::{
-    EASE_ITEMS_MAX, GraphFilterOptions, IalsOptions, ItemItemOptions, SlimOptions, UserUserOptions,
+    EASE_ITEMS_MAX, EASE_RIDGE, GraphFilterOptions, IalsOptions, ItemItemOptions, SlimOptions,
+    UserUserOptions,
 };
 
 use super::Search;
@@ -47,7 +48,7 @@ impl Family {
     pub(super) fn first(self, items: usize) -> Spec {
         match self {
             Self::ItemKnn => Spec::ItemKnn(first_item_knn()),
-            Self::Linear if items <= EASE_ITEMS_MAX => Spec::Ease(RIDGE),
+            Self::Linear if items <= EASE_ITEMS_MAX => Spec::Ease(EASE_RIDGE),
             Self::Linear => Spec::Slim(SlimOptions::default()),
             Self::Filter => bspm(GraphFilterOptions::bspm()),
             Self::UserKnn => Spec::UserKnn(UserUserOptions::default()),
@@ -66,9 +67,6 @@ impl Family {
         }
     }
 }
-
-/// Ridge that the search for EASE's begins with.
-const RIDGE: f32 = 100.0;
 
 fn first_item_knn() -> ItemItemOptions {
     ItemItemOptions {
@@ -146,7 +144,7 @@ fn refine_user_knn(search: &mut Search<'_>) {
 fn refine_linear(search: &mut Search<'_>) {
     if search.validation.training.items.len() <= EASE_ITEMS_MAX {
         let ridges = [10.0, 30.0, 300.0, 1_000.0, 3_000.0].into_iter();
-        search.best_of(RIDGE, ridges, Spec::Ease);
+        search.best_of(EASE_RIDGE, ridges, Spec::Ease);
         return;
     }
     let it = SlimOptions::default();
@@ -239,7 +237,7 @@ fn refine_ials(search: &mut Search<'_>) {
     );
 }
 
-/// Weightings of up to five parts, the best single one first: it gets at least two fifths, in fifths;
+/// Weightings of up to six parts, the best single one first: it gets at least two fifths, in fifths;
 /// those that are one part alone were tried already.
 pub(super) fn mixes(parts: usize) -> Vec<Vec<f32>> {
     const STEPS: usize = 5;
