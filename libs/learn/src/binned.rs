@@ -30,7 +30,7 @@ impl Binned {
     pub(crate) fn new(schema: &Schema, frame: &Frame) -> Self {
         let columns = schema.columns.par_iter().zip(&frame.columns);
         let columns = columns.map(|(column, cells)| match &column.kind {
-            Kind::Number => {
+            Kind::Number | Kind::Date => {
                 let cuts = cuts(cells);
                 let bin = |cell: &f64| match cell.is_nan() {
                     true => 0,

@@ -19,7 +19,7 @@ use crate::schema::{Dropped, Kind, Schema};
 const FORMAT: Format = Format {
     what: "table model",
     mark: *b"RPTLERN\0",
-    version: 2,
+    version: 3,
     bytes_max: MODEL_BYTES_MAX,
 };
 
@@ -84,6 +84,7 @@ fn write_schema(body: &mut Writer, schema: &Schema) {
         body.text(&column.name);
         match &column.kind {
             Kind::Number => body.count(0),
+            Kind::Date => body.count(2),
             Kind::Category(levels) => {
                 body.count(1);
                 body.count(levels.len());

@@ -11,6 +11,7 @@
 mod binned;
 mod boost;
 mod calibrate;
+mod date;
 mod file;
 mod forest;
 mod logistic;
@@ -24,6 +25,7 @@ mod tree;
 mod validate;
 
 pub use calibrate::logit_slope;
+pub use date::date_ms;
 pub use model::{Model, Reasons};
 pub use options::{
     Algorithm, CELL_BYTES_MAX, CELLS_MAX, COLUMNS_MAX, LEVELS_MAX, MODEL_BYTES_MAX, NAME_BYTES_MAX,

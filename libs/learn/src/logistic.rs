@@ -6,7 +6,7 @@ mod tests;
 use rapport_math::Moments;
 use rayon::prelude::*;
 
-use crate::schema::{Frame, Kind, Schema};
+use crate::schema::{Frame, Schema};
 use crate::{constant_logit, log_loss, sigmoid};
 
 /// Rows that one task sums: fixed, so that sums are the same for any number of threads.
@@ -139,7 +139,7 @@ impl<'a> Design<'a> {
                 mean: 0.0,
                 deviation: 1.0,
             };
-            if column.kind == Kind::Number {
+            if column.kind.is_ordered() {
                 scale.measure(rows.iter().map(|row| cells[*row as usize]));
             }
             width += scale.codes.max(2);

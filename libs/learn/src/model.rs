@@ -23,7 +23,9 @@ pub struct Model {
 /// Why a row has the logit that it has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reasons {
-    /// The mean logit of the training rows, where no column says anything.
+    /// The logit where no column says anything: the mean over the training rows of the regression's
+    /// part, and of each tree's over the rows that were drawn to grow it, which is near their mean and not
+    /// equal to it.
     pub base: f64,
     /// What each column of the schema adds, shape `[columns]`; `base` and they sum to the logit.
     pub contributions: Vec<f64>,

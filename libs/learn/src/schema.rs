@@ -1,6 +1,6 @@
 //! What the columns mean: found from the training rows without their labels, kept with the model.
 //!
-//! An encoded cell is one number. A number is itself, missing is NaN. A category is its place: 0 for
+//! An encoded cell is one number. A number is itself, a date its days since 1970; missing is NaN. A category is its place: 0 for
 //! missing, then the named levels by name, then one level for all others, the unseen among them.
 
 use std::collections::HashMap;
@@ -8,11 +8,13 @@ use std::fmt;
 
 use rayon::prelude::*;
 
+use crate::date::date_ms;
 use crate::options::LEVELS_MAX;
 use crate::table::{Table, kept};
 
-/// A column is one of numbers if so large a share of what it says is numbers; the rest is missing.
+/// A column is one of numbers, or of dates, if so large a share of what it says is; the rest is missing.
 const NUMBER_SHARE: f64 = 0.95;
+const MS_PER_DAY: f64 = 86_400_000.0;
 /// A level of its own needs so many training rows, fewer in small tables.
 const LEVEL_ROWS: usize = 5;
 /// From so many rows on, texts that never repeat are an identifier.
@@ -51,23 +53,31 @@ pub(crate) struct Column {
 pub(crate) enum Kind {
     /// Numbers; nothing is kept of them here.
     Number,
+    /// Dates, of which nothing is kept either.
+    Date,
     /// Named levels, sorted, at most [`LEVELS_MAX`].
     Category(Vec<String>),
 }
 
 impl Kind {
-    /// Returns how many encoded values a category has: missing, levels, others. 0 for numbers.
+    /// Returns how many encoded values a category has: missing, levels, others. 0 for numbers and dates.
     pub(crate) fn codes(&self) -> usize {
         match self {
-            Self::Number => 0,
+            Self::Number | Self::Date => 0,
             Self::Category(levels) => levels.len() + 2,
         }
+    }
+
+    /// Tells whether encoded values have an order, and may be NaN.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.codes() == 0
     }
 
     /// Encodes a cell; see the module comment.
     fn encode(&self, cell: &str) -> f64 {
         match self {
             Self::Number => number(cell).unwrap_or(f64::NAN),
+            Self::Date => date_ms(cell).map_or(f64::NAN, |ms| ms as f64 / MS_PER_DAY),
             Self::Category(_) if is_missing(cell) => 0.0,
             Self::Category(levels) => {
                 let place = levels.binary_search_by(|level| level.as_str().cmp(cell));
@@ -138,8 +148,9 @@ impl Frame {
 impl Schema {
     /// Finds out what the columns of training rows mean.
     ///
-    /// * Numbers, where at least 95 of 100 cells that say something are; else categories, each level
-    ///   with at least [`LEVEL_ROWS`] rows by itself, the most frequent [`LEVELS_MAX`] at most.
+    /// * Numbers, where at least 95 of 100 cells that say something are; dates likewise (`YYYY-MM-DD` or
+    ///   RFC 3339); else categories, each level with at least [`LEVEL_ROWS`] rows by itself, the most
+    ///   frequent [`LEVELS_MAX`] at most.
     /// * Columns that say the same everywhere, name the rows or count them are dropped.
     /// * Cost: one pass over the cells; memory for the distinct texts of a column at a time and thread.
     #[must_use]
@@ -217,16 +228,20 @@ fn number(cell: &str) -> Option<f64> {
 fn meaning(table: &Table, at: usize) -> Result<Column, Dropped> {
     let name = table.names()[at].clone();
     let cells = || (0..table.rows()).map(|row| table.cell(row, at));
-    let (mut said, mut numbers) = (0usize, 0usize);
+    let (mut said, mut numbers, mut dates) = (0usize, 0usize, 0usize);
     for cell in cells().filter(|cell| !is_missing(cell)) {
         said += 1;
         numbers += usize::from(number(cell).is_some());
+        dates += usize::from(date_ms(cell).is_some());
     }
-    let kind = if numbers > 0 && numbers as f64 >= NUMBER_SHARE * said as f64 {
+    let most = |count: usize| count > 0 && count as f64 >= NUMBER_SHARE * said as f64;
+    let kind = if most(numbers) {
         if counts_rows(cells().map(number)) {
             return Err(Dropped::RowNumber(name));
         }
         Kind::Number
+    } else if most(dates) {
+        Kind::Date
     } else {
         match levels(cells().filter(|cell| !is_missing(cell)), table.rows()) {
             Some(levels) => Kind::Category(levels),
@@ -347,6 +362,28 @@ mod tests {
         let frame = schema.encode(&table);
         assert_eq!((frame.rows(), frame.row(4)[1]), (100, 2.0));
         assert_eq!(frame.row(5)[1].to_bits(), 0.0f64.to_bits());
+    }
+
+    #[test]
+    fn dates_have_an_order_in_every_way_to_encode_them() {
+        let day = |row: u32| match row {
+            7 => "soon".to_owned(),
+            9 => String::new(),
+            _ => format!("2024-{:02}-{:02}", row * 5 % 12 + 1, row % 28 + 1),
+        };
+        let rows: Vec<Vec<String>> = (0..100).map(|row| vec![day(row)]).collect();
+        let table = table(&["since"], &rows);
+        let schema = Schema::learn(&table);
+        assert_eq!(schema.columns[0].kind, Kind::Date);
+        assert_eq!(schema.encode_row(&["2024-02-01"]), [19_754.0]);
+        assert_eq!(schema.encode_row(&["2024-02-01T12:00:00Z"]), [19_754.5]);
+        assert!(schema.encode_row(&["soon"])[0].is_nan() && schema.encode_row(&["17"])[0].is_nan());
+        let frame = schema.encode(&table);
+        assert_eq!(frame.row(0), schema.encode_row(&["2024-01-01"]));
+        // Other texts with a minus in that place are no dates.
+        let sizes = (0..40).map(|row| vec![["1.5e-05", "2e-05", "1e-05"][row % 3].to_owned()]);
+        let schema = Schema::learn(&self::table(&["size"], &sizes.collect::<Vec<_>>()));
+        assert_eq!(schema.encode_row(&["1.5e-05"]), [0.000_015]);
     }
 
     #[test]

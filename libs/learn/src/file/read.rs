@@ -40,9 +40,10 @@ fn schema(body: &mut Reader<'_>) -> Result<Schema, Refusal> {
     };
     for _ in 0..body.count("number of columns", 0..=COLUMNS_MAX)? {
         let name = body.text("name of a column", 0..=NAME_BYTES_MAX)?;
-        let kind = match body.count("kind of a column", 0..=1)? {
+        let kind = match body.count("kind of a column", 0..=2)? {
             0 => Kind::Number,
-            _ => Kind::Category(levels(body)?),
+            1 => Kind::Category(levels(body)?),
+            _ => Kind::Date,
         };
         schema.columns.push(Column { name, kind });
     }
@@ -153,7 +154,7 @@ fn node(body: &mut Reader<'_>, schema: &Schema, at: usize, count: usize) -> Resu
     };
     let column = body.u32()?;
     let of = schema.columns.get(column as usize);
-    let fits = of.is_some_and(|of| (of.kind == Kind::Number) == (kind != 3));
+    let fits = of.is_some_and(|of| of.kind.is_ordered() == (kind != 3));
     let (left, right) = (body.u32()?, body.u32()?);
     // Children after their parents: no walk can go round in circles.
     let leads_on = |child: u32| (at + 1..count).contains(&(child as usize));

@@ -17,7 +17,7 @@ fn once(algorithm: Algorithm) -> Vec<u8> {
 }
 
 fn trained(algorithm: Algorithm) -> Model {
-    let mut table = Table::new(&["x", "plan", "id", "one"]).unwrap();
+    let mut table = Table::new(&["x", "plan", "id", "one", "since"]).unwrap();
     let mut labels = Vec::new();
     for row in 0..240u32 {
         let x = (row * 37) % 101;
@@ -28,7 +28,13 @@ fn trained(algorithm: Algorithm) -> Model {
             x.to_string()
         };
         table
-            .push(&[x_text.as_str(), plan, &format!("u{row}"), "k"])
+            .push(&[
+                x_text.as_str(),
+                plan,
+                &format!("u{row}"),
+                "k",
+                &format!("2024-{:02}-01", row * 5 % 12 + 1),
+            ])
             .unwrap();
         labels.push((x > 50) != (row % 7 == 0));
     }
@@ -45,7 +51,8 @@ fn a_model_survives_its_file() {
         let model = trained(algorithm);
         let again = Model::from_bytes(&model.to_bytes()).unwrap();
         assert_eq!(again, model);
-        let row = again.schema().encode_row(&["73", "专业"]);
+        let row = again.schema().encode_row(&["73", "专业", "2024-03-01"]);
+        assert!(row[2] > 0.0);
         assert_eq!(again.logit(&row).to_bits(), model.logit(&row).to_bits());
     }
     let trees = trained(Algorithm::Trees);

@@ -27,7 +27,8 @@ pub const AGENTS_STAFFED_MAX: u32 = 100_000;
 /// series has about so many terms.
 const SERIES_TERMS_MAX: f64 = 1e8;
 
-/// Arrivals and work of one queue. Both above 0 and finite, or every answer is `None`.
+/// Arrivals and work of one queue. Both and their product are above 0 and finite, or every answer is
+/// `None`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
     /// Cases that arrive per second.
@@ -52,9 +53,13 @@ impl Traffic {
         self.arrivals_per_second * self.handling_seconds
     }
 
-    fn is_sound(self) -> bool {
+    /// Whether arrivals, service and the load that they make are above 0 and finite.
+    #[must_use]
+    pub fn is_sound(self) -> bool {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        positive(self.arrivals_per_second) && positive(self.handling_seconds)
+        positive(self.arrivals_per_second)
+            && positive(self.handling_seconds)
+            && positive(self.erlangs())
     }
 }
 
@@ -334,6 +339,9 @@ mod tests {
             (1.0, 0.0),
             (f64::NAN, 1.0),
             (1.0, f64::INFINITY),
+            // Each of both is a number, their product is none.
+            (1e300, 1e300),
+            (1e-300, 1e-300),
         ] {
             let traffic = Traffic {
                 arrivals_per_second: arrivals,
@@ -341,6 +349,9 @@ mod tests {
             };
             assert!(erlang_c(9, traffic, 1.0).is_none());
             assert!(erlang_a(9, traffic, 1.0, 1.0).is_none());
+            // So impatient that the series alone would not refuse.
+            assert!(erlang_a(9, traffic, 1e-300, 1.0).is_none());
+            assert!(!traffic.is_sound());
             assert!(staffing(traffic, 0.8, 20.0).is_none());
         }
         let traffic = Traffic::per_hour(10.0, 10.0);

@@ -49,6 +49,13 @@ pub enum ClvError {
     /// Nobody to learn from.
     #[error("there is no customer")]
     NoCustomers,
+    /// Sums of money that no currency has.
+    #[error(
+        "a customer's mean spend is not between {:e} and {:e}",
+        spend::MONEY_RANGE.0,
+        spend::MONEY_RANGE.1
+    )]
+    SpendOutOfRange,
     /// Everybody bought once: no rhythm of buying can be told.
     #[error("no customer bought again: there is no rhythm to learn")]
     NoRepeats,
@@ -156,12 +163,12 @@ impl ClvModel {
     ///   for each customer.
     ///
     /// # Errors
-    /// [`ClvError::NoCustomers`], [`ClvError::NoRepeats`].
+    /// [`ClvError::NoCustomers`], [`ClvError::NoRepeats`], [`ClvError::SpendOutOfRange`].
     pub fn fit(customers: &[Customer]) -> Result<Self, ClvError> {
         let histories = customers.iter().map(|customer| customer.history);
         Ok(Self {
             purchases: PurchaseFit::learn(histories)?,
-            spend: SpendFit::learn(customers),
+            spend: SpendFit::learn(customers)?,
         })
     }
 

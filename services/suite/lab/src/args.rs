@@ -353,6 +353,25 @@ impl CommonArgs {
         Ok(())
     }
 
+    /// Returns the algorithms asked for in a task that has no `auto` of its own, because it validates
+    /// nothing: the name means the one that such a task chooses by itself.
+    pub(crate) fn algorithms_or_default(
+        &self,
+        known: &[&'static str],
+        default: &'static str,
+    ) -> Result<Vec<&'static str>, LabError> {
+        let meant = |name: &String| match name.as_str() {
+            "auto" => default.to_owned(),
+            _ => name.clone(),
+        };
+        let algorithm = self.algorithm.iter().map(meant).collect();
+        Self {
+            algorithm,
+            ..self.clone()
+        }
+        .algorithms(known)
+    }
+
     /// Returns the algorithms asked for: in the order of `known`, or as named, each once.
     pub(crate) fn algorithms(&self, known: &[&'static str]) -> Result<Vec<&'static str>, LabError> {
         if self.algorithm.len() > ALGORITHMS_MAX {

@@ -36,7 +36,7 @@ const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 /// Checks the flags.
 pub(crate) fn plan(args: &AttributionArgs) -> Result<Plan, LabError> {
     let named = !args.common.algorithm.is_empty();
-    let algorithms = args.common.algorithms(&ALGORITHMS)?;
+    let algorithms = args.common.algorithms_or_default(&ALGORITHMS, "markov")?;
     if args.common.save.is_some() {
         return Err(LabError::input(
             "--save: attribution has no model that a service loads",

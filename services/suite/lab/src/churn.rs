@@ -3,7 +3,8 @@
 //! With `--cv FxR` the rows are dealt to F stratified folds by seed, R times. A row's answer comes from a
 //! model that learned, chose and calibrated without its fold. Each metric is computed over all rows
 //! once per repeat and the repeats' values are averaged: averaging the answers themselves would measure
-//! an ensemble that nobody deploys. The saved model is trained on all rows.
+//! an ensemble that nobody deploys. The saved model is trained on all rows. `--limit N` measures by the
+//! first N rows; folds and training have all.
 
 mod data;
 mod metrics;
@@ -44,10 +45,7 @@ struct Fitted {
     model: Model,
     report: TrainReport,
     logits: Vec<f64>,
-    /// What choosing cost; the rest of training is in `train_seconds`.
-    select_seconds: f64,
-    train_seconds: f64,
-    score_seconds: f64,
+    cost: Cost,
 }
 
 /// Measures one algorithm.
@@ -59,19 +57,20 @@ pub(crate) fn measure(args: &ChurnArgs, job: &Job) -> Result<Answer, LabError> {
     }
 }
 
-/// What training and scoring cost, over all fits.
-#[derive(Default)]
+/// What training and scoring cost, of one fit or of all.
+#[derive(Debug, Clone, Copy, Default)]
 struct Cost {
+    /// What choosing cost; the rest of training is in `train_seconds`.
     select_seconds: f64,
     train_seconds: f64,
     score_seconds: f64,
 }
 
 impl Cost {
-    fn add(&mut self, fitted: &Fitted) {
-        self.select_seconds += fitted.select_seconds;
-        self.train_seconds += fitted.train_seconds;
-        self.score_seconds += fitted.score_seconds;
+    fn add(&mut self, other: Self) {
+        self.select_seconds += other.select_seconds;
+        self.train_seconds += other.train_seconds;
+        self.score_seconds += other.score_seconds;
     }
 }
 
@@ -81,10 +80,9 @@ fn hold_out(args: &ChurnArgs, job: &Job, data: &Data) -> Result<Answer, LabError
         return Err(LabError::input("--data needs --cv"));
     };
     let mut fitted = fit(args, job, &data.train, test, args.common.budget_cpu_seconds)?;
-    let mut cost = Cost::default();
-    cost.add(&fitted);
     let scored = Scored::new(std::mem::take(&mut fitted.logits), test.labels.clone());
-    answer(args, job, data, test, &[scored], &fitted, &cost)
+    let cost = fitted.cost;
+    answer(args, job, data, test, &[scored], &fitted, cost)
 }
 
 /// Trains and answers fold by fold, and once on every row.
@@ -95,6 +93,8 @@ fn cross_validate(
     folds: Folds,
 ) -> Result<Answer, LabError> {
     let all = &data.train;
+    let limit = args.common.limit.map_or(usize::MAX, usize::from);
+    let measured = all.first(limit);
     let rows = 0..all.labels.len() as u32;
     let fits = folds.folds * folds.repeats + 1;
     let budget = args.common.budget_cpu_seconds / fits as f64;
@@ -108,18 +108,21 @@ fn cross_validate(
                 .clone()
                 .partition(|row| usize::from(place[*row as usize]) == fold);
             let fitted = fit(args, job, &all.select(&kept), &all.select(&held), budget)?;
-            cost.add(&fitted);
+            cost.add(fitted.cost);
             for (row, logit) in held.iter().zip(fitted.logits) {
                 logits[*row as usize] = logit;
             }
         }
-        answers.push(Scored::new(logits, all.labels.clone()));
+        logits.truncate(limit);
+        answers.push(Scored::new(logits, measured.labels.clone()));
     }
     let last = fit(args, job, all, all, budget)?;
     // Its answers are to rows that it has seen: nobody measures them.
-    cost.select_seconds += last.select_seconds;
-    cost.train_seconds += last.train_seconds;
-    answer(args, job, data, all, &answers, &last, &cost)
+    cost.add(Cost {
+        score_seconds: 0.0,
+        ..last.cost
+    });
+    answer(args, job, data, &measured, &answers, &last, cost)
 }
 
 /// Puts together the row of one algorithm.
@@ -130,7 +133,7 @@ fn answer(
     test: &Labelled,
     answers: &[Scored],
     last: &Fitted,
-    cost: &Cost,
+    cost: Cost,
 ) -> Result<Answer, LabError> {
     let rows = (data.train.labels.len(), test.labels.len());
     let mut row = begin_row("churn", job, &args.common, rows);
@@ -184,9 +187,11 @@ fn fit(
         model,
         report,
         logits,
-        select_seconds: chosen - begun,
-        train_seconds,
-        score_seconds,
+        cost: Cost {
+            select_seconds: chosen - begun,
+            train_seconds,
+            score_seconds,
+        },
     })
 }
 

@@ -30,7 +30,9 @@ const DISCOUNT: f64 = 0.1;
 pub(crate) fn plan(args: &ClvArgs) -> Result<Plan, LabError> {
     data::calibration_end(args)?;
     Ok(Plan {
-        algorithms: args.common.algorithms(&ALGORITHMS)?,
+        algorithms: args
+            .common
+            .algorithms_or_default(&ALGORITHMS, ALGORITHMS[0])?,
         rule: Rule::Known(0),
     })
 }
@@ -68,8 +70,10 @@ pub(crate) fn measure(args: &ClvArgs, job: &Job) -> Result<Answer, LabError> {
     })
 }
 
-/// Purchases expected of each within the weeks held out, or a year if none are, and their spend.
-fn foretell(model: &ClvModel, people: &[Person], held_out_weeks: f64) -> Vec<(f64, f64)> {
+/// Purchases expected of each within the weeks held out, or a year if none are, and what they are worth:
+/// money where there is a model of spend, else the purchases themselves. `None` where money is asked
+/// for and the spend expected has no bound: a number of purchases beside sums of money ranks nothing.
+fn foretell(model: &ClvModel, people: &[Person], held_out_weeks: f64) -> Vec<(f64, Option<f64>)> {
     let horizon = if held_out_weeks > 0.0 {
         held_out_weeks
     } else {
@@ -78,8 +82,11 @@ fn foretell(model: &ClvModel, people: &[Person], held_out_weeks: f64) -> Vec<(f6
     let of = |person: &Person| {
         let purchases = &model.purchases.model;
         let expected = purchases.expected_purchases(&person.customer.history, horizon);
-        let spend = model.expected_spend(&person.customer).unwrap_or(1.0);
-        (expected, expected * spend)
+        let worth = match &model.spend {
+            Some(_) => model.expected_spend(&person.customer),
+            None => Some(1.0),
+        };
+        (expected, worth.map(|worth| worth * expected))
     };
     people.par_iter().map(of).collect()
 }
@@ -116,7 +123,13 @@ fn correlation(customers: &[Customer]) -> Option<f64> {
 }
 
 /// Mean absolute errors per customer, beside the forecast that everybody goes on buying as often.
-fn put_errors(row: &mut Row, data: &Data, people: &[Person], forecasts: &[(f64, f64)], seed: u64) {
+fn put_errors(
+    row: &mut Row,
+    data: &Data,
+    people: &[Person],
+    forecasts: &[(f64, Option<f64>)],
+    seed: u64,
+) {
     let weeks = data.held_out_weeks;
     if weeks <= 0.0 {
         for key in ["holdout_mae", "naive_mae", "holdout_mean", "expected_mean"] {
@@ -153,10 +166,12 @@ fn put_errors(row: &mut Row, data: &Data, people: &[Person], forecasts: &[(f64, 
     }
 }
 
-/// The most valuable customers and why: the earlier in the file of equals.
-fn top(model: &ClvModel, people: &[Person], forecasts: &[(f64, f64)]) -> Value {
+/// The most valuable customers and why: the earlier in the file of equals, those whose worth has no bound
+/// last.
+fn top(model: &ClvModel, people: &[Person], forecasts: &[(f64, Option<f64>)]) -> Value {
     let mut order: Vec<usize> = (0..people.len()).collect();
-    order.sort_by(|a, b| forecasts[*b].1.total_cmp(&forecasts[*a].1).then(a.cmp(b)));
+    let worth = |at: usize| forecasts[at].1.unwrap_or(f64::NEG_INFINITY);
+    order.sort_by(|a, b| worth(*b).total_cmp(&worth(*a)).then(a.cmp(b)));
     let shown = order.into_iter().take(SHOWN).map(|at| {
         let person = &people[at];
         let why = model.forecast(&person.customer, YEAR_WEEKS, DISCOUNT);
@@ -187,6 +202,18 @@ fn doubts(model: &ClvModel) -> Vec<String> {
         doubts.push(format!(
             "the file does not tell {}: the likelihood rises to the end of the range searched",
             bounds.join(", ")
+        ));
+    }
+    let settled = [
+        ("r, alpha, a, b", model.purchases.converged),
+        (
+            "gg_p, gg_q, gg_v",
+            spend.is_none_or(|spend| spend.converged),
+        ),
+    ];
+    for (names, _) in settled.iter().filter(|(_, settled)| !settled) {
+        doubts.push(format!(
+            "the search for {names} ended before a maximum: others may be likelier"
         ));
     }
     match spend {

@@ -14,6 +14,7 @@ mod cost;
 mod error;
 mod experiment;
 mod next_item;
+mod overlap;
 mod print;
 mod queue;
 mod reader;

@@ -19,6 +19,7 @@ use crate::args::NextItemArgs;
 use crate::conduct::{Answer, Job, Plan, Rule, begin_row, finish_row};
 use crate::cost::{thread_cpu_seconds, timed};
 use crate::error::LabError;
+use crate::overlap::overlap_warning;
 use crate::resample::intervals;
 use crate::row::Row;
 
@@ -202,14 +203,12 @@ fn put_serving_time(row: &mut Row, fitted: &Fitted, visits: &[Visit], k: usize) 
 fn warnings(data: &Data, judged: &[Judged], dropped: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if data.overlap > 0 {
-        let fate = if dropped {
-            "dropped"
-        } else {
-            "kept; --drop-overlap leaves them out"
-        };
-        warnings.push(format!(
-            "{} of {} test rows have a session and item that stand in the training file too ({fate})",
-            data.overlap, data.test_rows_read
+        let (found, read) = (data.overlap, data.test_rows_read);
+        warnings.push(overlap_warning(
+            found,
+            read,
+            "test pairs of session and item",
+            dropped,
         ));
     }
     if judged.iter().all(|one| one[2] == 0.0) {

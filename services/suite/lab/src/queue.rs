@@ -6,11 +6,12 @@ mod metrics;
 mod tests;
 
 use care_domain::queueing::{
-    Measured, Performance, Policy, REPLICATIONS, Simulation, Traffic, erlang_a, erlang_b, erlang_c,
-    square_root_staffing, staffing, staffing_impatient, summarise,
+    Measured, Performance, Policy, REPLAY_AGENTS_MAX, REPLICATIONS, Simulation, Traffic, erlang_a,
+    erlang_b, erlang_c, square_root_staffing, staffing, staffing_impatient, summarise,
 };
 use rapport_math::Rng;
 use rayon::prelude::*;
+use serde_json::Value;
 
 use self::calls::Calls;
 use crate::args::{CommonArgs, QueueArgs};
@@ -46,17 +47,20 @@ pub(crate) fn plan(args: &QueueArgs) -> Result<Plan, LabError> {
     if !(args.target_seconds.is_finite() && args.target_seconds >= 0.0) {
         return Err(LabError::input("--target-seconds must be 0 or above"));
     }
+    // The formulas take as many steps as there are agents, and so does a replay.
+    if args.agents.get() > REPLAY_AGENTS_MAX {
+        return Err(LabError::input(format!(
+            "--agents must be at most {REPLAY_AGENTS_MAX}"
+        )));
+    }
     let named = CommonArgs {
         algorithm: [&args.policy[..], &args.common.algorithm[..]].concat(),
         ..args.common.clone()
     };
     let algorithms = match (&args.calls, named.algorithm.is_empty()) {
+        // With one class of calls and equal agents, who goes first changes no average.
         (None, true) => vec![ALGORITHMS[0]],
-        (None, false) => {
-            // With one class of calls and equal agents, who goes first changes no average.
-            named.algorithms(&ALGORITHMS)?
-        }
-        (Some(_), _) => named.algorithms(&ALGORITHMS)?,
+        (None, false) | (Some(_), _) => named.algorithms_or_default(&ALGORITHMS, ALGORITHMS[0])?,
     };
     Ok(Plan {
         algorithms,
@@ -100,7 +104,10 @@ fn formulas(args: &QueueArgs, job: &Job) -> Result<Row, LabError> {
     let (theory, train_seconds) =
         timed(|| put_formulas(&mut row, args, traffic, args.patience_seconds));
     // A formula has no sampling error: both ends are the value.
+    let of = |row: &Row, key: &str| row.get(key).and_then(Value::as_f64);
     for (key, value) in [
+        ("erlang_b", of(&row, "erlang_b")),
+        ("erlang_c", of(&row, "erlang_c")),
         ("service_level", theory.map(|it| it.service_level)),
         ("asa_seconds", theory.map(|it| it.mean_wait_seconds)),
         ("occupancy", theory.map(|it| it.occupancy)),
@@ -136,7 +143,12 @@ fn put_formulas(
 ) -> Option<Performance> {
     let (agents, target) = (args.agents.get(), args.target_seconds);
     let patient = erlang_c(agents, traffic, target);
-    row.number("erlang_b", Some(erlang_b(agents, traffic.erlangs())));
+    // Services of a file may all take no time, and flags may ask for more than a number holds.
+    let sound = traffic.is_sound();
+    row.number(
+        "erlang_b",
+        sound.then(|| erlang_b(agents, traffic.erlangs())),
+    );
     // Without room for the load the queue has no long run, and everybody would wait.
     row.number("erlang_c", patient.map(|it| it.wait_probability));
     match patience_seconds {

@@ -212,6 +212,11 @@ impl Table {
         self.origin.place(self.line(), column, why)
     }
 
+    /// Returns the error of a name in the header.
+    pub(crate) fn bad_header(&self, column: usize, why: &str) -> LabError {
+        self.origin.place(1, column, why)
+    }
+
     /// Returns the error of a file as a whole.
     pub(crate) fn bad_file(&self, why: &str) -> LabError {
         LabError::input(format!("{}: {why}", self.origin.file))

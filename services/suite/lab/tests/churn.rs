@@ -171,6 +171,80 @@ fn folds_cover_every_row_and_the_winner_is_saved() {
 }
 
 #[test]
+fn a_limit_cuts_what_is_measured_and_never_what_is_learned_from() {
+    let folder = files();
+    let flags = [
+        "--data",
+        "train.csv",
+        "--label",
+        "left",
+        "--cv",
+        "3x1",
+        "--algorithm",
+        "logistic",
+        "--save",
+        "churn.model",
+    ];
+    let model = || std::fs::read(folder.path().join("churn.model")).unwrap();
+    let all = rows(&lab(folder.path(), &flags));
+    let whole = model();
+    // Dates are the model's own to read: a service hands them over as they are written.
+    let kept = rapport_learn::Model::from_bytes(&whole).unwrap();
+    assert_eq!(kept.schema().names(), ["age", "plan", "since"]);
+    assert_eq!(
+        kept.schema().encode_row(&["30", "pro", "2024-02-01"])[2],
+        19_754.0
+    );
+    let few = rows(&lab(
+        folder.path(),
+        &[&flags[..], &["--limit", "50"]].concat(),
+    ));
+    assert_eq!(
+        (&few[0]["train_rows"], &few[0]["test_rows"]),
+        (&Value::from(300), &Value::from(50))
+    );
+    assert_ne!(few[0]["auc"], all[0]["auc"]);
+    assert_eq!(model(), whole);
+}
+
+#[test]
+fn the_test_file_need_not_have_what_is_ignored() {
+    let folder = files();
+    let bare: String = people(300, 420)
+        .lines()
+        .map(|line| format!("{}\n", line.split_once(',').unwrap().1))
+        .collect();
+    std::fs::write(folder.path().join("bare.csv"), bare).unwrap();
+    let answer = |test| {
+        let flags = ["--train", "train.csv", "--label", "left", "--ignore", "id"];
+        let flags = [&flags[..], &["--test", test, "--algorithm", "logistic"]];
+        steady(rows(&lab(folder.path(), &flags.concat())))
+    };
+    assert_eq!(answer("bare.csv"), answer("test.csv"));
+}
+
+#[test]
+fn numbers_with_a_minus_are_no_dates() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |size: [&str; 3]| {
+        let leaves = |row: u32| row % 3 * 3 > row % 10;
+        let line = |row: u32| format!("{},{}\n", size[row as usize % 3], leaves(row));
+        let lines: String = (0..90).map(line).collect();
+        std::fs::write(folder.path().join("t.csv"), format!("size,left\n{lines}")).unwrap();
+        let flags = ["--data", "t.csv", "--label", "left", "--cv", "2x1"];
+        steady(rows(&lab(
+            folder.path(),
+            &[&flags[..], &["--algorithm", "logistic"]].concat(),
+        )))
+    };
+    // 1.5e-05 has its minus where a date has one.
+    assert_eq!(
+        file(["1e-05", "1.5e-05", "2e-05"]),
+        file(["0.00001", "0.000015", "0.00002"])
+    );
+}
+
+#[test]
 fn refusals_are_sentences() {
     let folder = files();
     let refused = |flags: &[&str], why: &str| {
@@ -197,6 +271,26 @@ fn refusals_are_sentences() {
     );
     refused(
         &["--data", "train.csv", "--label", "gone", "--cv", "2x1"],
+        "there is no column gone",
+    );
+    // A second column of the label's name would answer for the model.
+    let twice = people(0, 60).replace("country,left", "left,left");
+    std::fs::write(folder.path().join("twice.csv"), twice).unwrap();
+    refused(
+        &["--data", "twice.csv", "--label", "left", "--cv", "2x1"],
+        "twice.csv, line 1, column 6 (left): another column has this name",
+    );
+    refused(
+        &[
+            "--data",
+            "train.csv",
+            "--label",
+            "left",
+            "--cv",
+            "2x1",
+            "--ignore",
+            "gone",
+        ],
         "there is no column gone",
     );
 }

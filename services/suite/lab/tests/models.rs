@@ -113,6 +113,10 @@ fn files() -> TempDir {
         };
     }
     put("calls.csv", &calls);
+    put(
+        "texts.csv",
+        "text,label\nsend it back,return\nwhere is it,status\n",
+    );
     let mut sales = "customer,date,amount\n".to_owned();
     for customer in 0..80u32 {
         for order in 0..=customer * customer % 4 {
@@ -248,11 +252,59 @@ fn clv_keeps_the_contract() {
 }
 
 #[test]
+fn auto_is_the_default_where_nothing_is_validated() {
+    let folder = files();
+    let queue = ["queue", "--agents", "2", "--target-seconds", "30"];
+    let theory = ["--per-hour", "20", "--handle-seconds", "180"];
+    let clv = ["clv", "--transactions", "sales.csv", "--calibration-end"];
+    for (flags, expected) in [
+        ([&queue[..], &theory].concat(), "fifo"),
+        ([&queue[..], &["--calls", "calls.csv"]].concat(), "fifo"),
+        ([&clv[..], &["2020-02-20"]].concat(), "bgnbd"),
+        (vec!["attribution", "--paths", "paths.csv"], "markov"),
+    ] {
+        let asked = [&flags[..], &["--algorithm", "auto", "--json"]].concat();
+        check(
+            &rows(&lab(folder.path(), &asked)),
+            &[expected],
+            expected,
+            &[],
+        );
+    }
+}
+
+#[test]
 fn bad_input_exits_with_two() {
     let folder = files();
     for (flags, expected) in [
         (
-            &["attribution", "--paths", "calls.csv"][..],
+            &[
+                "classify",
+                "--train",
+                "texts.csv",
+                "--test",
+                "texts.csv",
+                "--drop-overlap",
+            ][..],
+            "--drop-overlap leaves no test row",
+        ),
+        (
+            &[
+                "queue",
+                "--per-hour",
+                "200",
+                "--handle-seconds",
+                "180",
+                "--agents",
+                "1000000",
+                "--target-seconds",
+                "1",
+                "--simulate",
+            ],
+            "--agents must be at most 100000",
+        ),
+        (
+            &["attribution", "--paths", "calls.csv"],
             "calls.csv, line 2, column 2 (service_seconds): is empty",
         ),
         (

@@ -3,7 +3,9 @@
 
 use rapport_math::{Interval, Rng, StudentT};
 
-use super::{Call, CallClass, Fate, Outcome, Performance, Policy, Queue, Traffic, replay};
+use super::{
+    Call, CallClass, Fate, Outcome, Performance, Policy, Queue, REPLAY_AGENTS_MAX, Traffic, replay,
+};
 
 /// Independent replications of one simulation.
 pub const REPLICATIONS: u64 = 32;
@@ -31,8 +33,9 @@ pub struct Simulation {
 impl Simulation {
     /// Plans a simulation: replications as long as the queue needs to forget where it began.
     ///
-    /// `None` where there is no long run (see [`super::erlang_c`], [`super::erlang_a`]), or it would take
-    /// more than [`ARRIVALS_SIMULATED_MAX`] arrivals to see it.
+    /// `None` where there is no long run (see [`super::erlang_c`], [`super::erlang_a`]), it would take more
+    /// than [`ARRIVALS_SIMULATED_MAX`] arrivals to see it, or there are more than [`REPLAY_AGENTS_MAX`]
+    /// agents.
     #[must_use]
     pub fn plan(
         traffic: Traffic,
@@ -40,6 +43,9 @@ impl Simulation {
         patience_seconds: Option<f64>,
         target_seconds: f64,
     ) -> Option<Self> {
+        if agents > REPLAY_AGENTS_MAX {
+            return None;
+        }
         let settled = match patience_seconds {
             Some(patience) => super::erlang_a(agents, traffic, patience, target_seconds),
             None => super::erlang_c(agents, traffic, target_seconds),
@@ -101,7 +107,7 @@ impl Simulation {
             policy: Policy::Fifo,
             classes: &one_class,
         };
-        let outcomes = replay(&calls, &queue).expect("drawn in order, with sound times");
+        let outcomes = replay(&calls, &queue).expect("drawn in order, with sound times and agents");
         self.measure(&calls, &outcomes)
     }
 
@@ -191,7 +197,7 @@ pub fn summarise(replications: &[Performance]) -> Option<Simulated> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Performance, Simulated, Simulation, summarise};
+    use super::{Performance, REPLAY_AGENTS_MAX, Simulated, Simulation, summarise};
     use crate::queueing::{Traffic, erlang_a, erlang_c};
     use rapport_math::Rng;
 
@@ -249,6 +255,13 @@ mod tests {
             Simulation::plan(Traffic::per_hour(200.0, 180.0), 10, None, 20.0),
             None
         );
+        // A replay takes no more agents.
+        let small = Traffic::per_hour(200.0, 180.0);
+        assert!(Simulation::plan(small, REPLAY_AGENTS_MAX, None, 20.0).is_some());
+        for patience in [None, Some(60.0)] {
+            let plan = Simulation::plan(small, REPLAY_AGENTS_MAX + 1, patience, 20.0);
+            assert_eq!(plan, None);
+        }
         // One agent at 99.99 % of the load forgets in a thousand million calls.
         let edge = Traffic::per_hour(3_599.64, 1.0);
         assert_eq!(Simulation::plan(edge, 1, None, 20.0), None);

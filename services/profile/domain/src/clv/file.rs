@@ -19,6 +19,11 @@ const FORMAT: Format = Format {
 };
 /// Parameters of both models, in the order of the bits that say which are at their bound.
 const NAMES: [&str; 7] = ["r", "alpha", "a", "b", "p", "q", "v"];
+/// The bits after them, one for each model: its search did not end at a maximum.
+const UNSETTLED: [u64; 2] = [1 << 7, 1 << 8];
+/// Every bit, and those of the model of spend.
+const BITS: u64 = 0b1_1111_1111;
+const SPEND_BITS: u64 = 0b1_0111_0000;
 
 impl ClvModel {
     /// Returns the bytes of the file. Same models give the same bytes.
@@ -28,7 +33,12 @@ impl ClvModel {
         let spenders = self.spend.as_ref().map_or(0, |spend| spend.spenders);
         let bounds = purchases.at_bound.iter();
         let bounds = bounds.chain(self.spend.iter().flat_map(|spend| &spend.at_bound));
-        let bits = bounds.fold(0u64, |bits, name| {
+        let spend_settled = self.spend.as_ref().is_none_or(|spend| spend.converged);
+        let settled = [purchases.converged, spend_settled];
+        let unsettled = UNSETTLED.iter().zip(settled);
+        let unsettled = unsettled.filter(|(_, settled)| !settled);
+        let unsettled = unsettled.fold(0u64, |bits, (bit, _)| bits | bit);
+        let bits = bounds.fold(unsettled, |bits, name| {
             let bit = NAMES.iter().position(|known| known == name);
             bits | 1 << bit.expect("every parameter is in the list of all")
         });
@@ -59,7 +69,7 @@ fn model(body: &mut Reader<'_>) -> Result<ClvModel, Refusal> {
     if repeaters > customers || spenders > repeaters {
         return Err(Refusal::BadField("number of customers"));
     }
-    if bits >> NAMES.len() != 0 || (spenders == 0 && bits >> 4 != 0) {
+    if bits & !BITS != 0 || (spenders == 0 && bits & SPEND_BITS != 0) {
         return Err(Refusal::BadField("bound"));
     }
     let at_bound = |range: std::ops::Range<usize>| {
@@ -73,6 +83,7 @@ fn model(body: &mut Reader<'_>) -> Result<ClvModel, Refusal> {
         customers,
         repeaters,
         at_bound: at_bound(0..4),
+        converged: bits & UNSETTLED[0] == 0,
     };
     if spenders == 0 {
         return Ok(ClvModel {
@@ -86,6 +97,7 @@ fn model(body: &mut Reader<'_>) -> Result<ClvModel, Refusal> {
         log_likelihood,
         spenders,
         at_bound: at_bound(4..7),
+        converged: bits & UNSETTLED[1] == 0,
     };
     Ok(ClvModel {
         purchases,
@@ -103,6 +115,7 @@ mod tests {
             log_likelihood: -4_055.9,
             spenders: 946,
             at_bound: vec!["v"],
+            converged: false,
         };
         ClvModel {
             purchases: PurchaseFit {
@@ -111,6 +124,7 @@ mod tests {
                 customers: 2_357,
                 repeaters: 946,
                 at_bound: vec!["r", "b"],
+                converged: true,
             },
             spend: with_spend.then_some(spend),
         }

@@ -5,8 +5,8 @@
 
 use rapport_math::{digamma, ln_beta};
 
-use super::Customer;
 use super::likelihood::{mean_over, search};
+use super::{ClvError, Customer};
 
 /// Fewest customers with a spend above 0 from which three parameters can be told.
 pub const SPENDERS_MIN: usize = 10;
@@ -16,6 +16,8 @@ const NAMES: [&str; 3] = ["p", "q", "v"];
 const STARTS: [(f64, f64); 4] = [(1.0, 2.0), (6.0, 2.0), (1.0, 10.0), (6.0, 10.0)];
 /// Range searched for `p` and `q`: beyond it all purchases, or all customers, are alike.
 const RANGE: (f64, f64) = (1e-4, 1e6);
+/// Range of a customer's mean spend: what is summed, or searched a factor of `1e9` beyond, stays a number.
+pub(super) const MONEY_RANGE: (f64, f64) = (1e-100, 1e100);
 /// Range of `v`, in mean spends.
 const V_RANGE: (f64, f64) = (1e-9, 1e9);
 
@@ -38,6 +40,8 @@ pub struct SpendFit {
     pub spenders: u64,
     /// Parameters at the end of the range searched: the data do not tell them.
     pub at_bound: Vec<&'static str>,
+    /// Whether the search ended at a maximum; if not, another set of parameters may be likelier.
+    pub converged: bool,
 }
 
 impl GammaGamma {
@@ -86,21 +90,27 @@ impl SpendFit {
     /// Learns by maximum likelihood: four searches over the logarithms of the parameters, the best wins,
     /// the earlier of equals. Customers without a repeat purchase or with a mean that is not above 0 are
     /// left out; `None` if fewer than [`SPENDERS_MIN`] are left.
-    #[must_use]
-    pub fn learn(customers: &[Customer]) -> Option<Self> {
-        let evidence = Evidence::gather(customers)?;
+    ///
+    /// # Errors
+    /// [`ClvError::SpendOutOfRange`].
+    pub fn learn(customers: &[Customer]) -> Result<Option<Self>, ClvError> {
+        let Some(evidence) = Evidence::gather(customers)? else {
+            return Ok(None);
+        };
         let v_range = (V_RANGE.0 * evidence.mean, V_RANGE.1 * evidence.mean);
         let starts = STARTS.iter();
         let starts = starts.map(|(p, q)| [*p, *q, evidence.mean * (q - 1.0) / p]);
         let mean_loss = |at: &[f64; 3]| evidence.mean_loss(at);
-        let best = search(NAMES, starts, [RANGE, RANGE, v_range], mean_loss)?;
+        let best = search(NAMES, starts, [RANGE, RANGE, v_range], mean_loss);
+        let best = best.expect("spend is bounded, and so is its likelihood at every start");
         let [p, q, v] = best.parameters;
-        Some(Self {
+        Ok(Some(Self {
             model: GammaGamma { p, q, v },
             log_likelihood: -best.mean_loss * evidence.spenders.len() as f64,
             spenders: evidence.spenders.len() as u64,
             at_bound: best.at_bound,
-        })
+            converged: best.converged,
+        }))
     }
 }
 
@@ -117,27 +127,30 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn gather(customers: &[Customer]) -> Option<Self> {
-        let spends = |it: &&Customer| {
-            it.history.frequency > 0 && it.mean_spend > 0.0 && it.mean_spend.is_finite()
-        };
+    /// `None` with too few spenders.
+    fn gather(customers: &[Customer]) -> Result<Option<Self>, ClvError> {
+        let spends = |it: &&Customer| it.history.frequency > 0 && it.mean_spend > 0.0;
         let told = customers.iter().filter(spends);
+        let range = MONEY_RANGE.0..=MONEY_RANGE.1;
+        if !told.clone().all(|it| range.contains(&it.mean_spend)) {
+            return Err(ClvError::SpendOutOfRange);
+        }
         let mut means: Vec<(u32, f64)> = told
             .map(|it| (it.history.frequency, it.mean_spend))
             .collect();
         if means.len() < SPENDERS_MIN {
-            return None;
+            return Ok(None);
         }
         means.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let total: f64 = means.iter().map(|(_, mean)| mean).sum();
-        Some(Self {
+        Ok(Some(Self {
             mean: total / means.len() as f64,
             ln_means: means.iter().map(|(_, mean)| libm::log(*mean)).sum(),
             spenders: means
                 .into_iter()
                 .map(|(x, mean)| (x, f64::from(x) * mean))
                 .collect(),
-        })
+        }))
     }
 
     /// Minus the mean log-likelihood of a spender, with its slopes by the log-parameters.
@@ -185,7 +198,7 @@ mod tests {
             let [p, q, v] = at.map(f64::exp);
             let model = GammaGamma::new(p, q, v).unwrap();
             let each: f64 = spenders.iter().map(|(x, mean)| model.log_likelihood(*x, *mean)).sum();
-            let evidence = Evidence::gather(&customers).unwrap();
+            let evidence = Evidence::gather(&customers).unwrap().unwrap();
             let (loss, _) = evidence.mean_loss(&at);
             prop_assert!((loss * -(spenders.len() as f64) - each).abs() <= 1e-10 * each.abs().max(1.0));
             assert_slopes(|at| evidence.mean_loss(at), at, 1e-5);

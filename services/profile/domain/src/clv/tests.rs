@@ -101,12 +101,14 @@ fn a_year_of_value() {
         customers: 2,
         repeaters: 1,
         at_bound: Vec::new(),
+        converged: true,
     };
     let spend = SpendFit {
         model: GammaGamma::new(2.0, 3.0, 4.0).unwrap(),
         log_likelihood: -1.0,
         spenders: 1,
         at_bound: Vec::new(),
+        converged: true,
     };
     let model = ClvModel {
         purchases,
@@ -138,6 +140,29 @@ fn a_year_of_value() {
         (found.frequency, found.recency_weeks, found.age_weeks),
         (2, 10.0, 20.0)
     );
+}
+
+#[test]
+fn spend_that_no_number_holds_is_refused() {
+    let spending = |mean_spend: f64| -> Vec<Customer> {
+        let of = |n: u32| customer(1 + n % 4, 2.0 + f64::from(n), 50.0, mean_spend);
+        (0..30).map(of).collect()
+    };
+    for mean_spend in [1e308, f64::INFINITY, 1e-308] {
+        assert_eq!(
+            ClvModel::fit(&spending(mean_spend)),
+            Err(ClvError::SpendOutOfRange)
+        );
+    }
+    for mean_spend in [9e99, 2e-100] {
+        let model = ClvModel::fit(&spending(mean_spend)).unwrap();
+        let spend = model.spend.unwrap();
+        assert!(
+            spend.model.parameters().iter().all(|it| it.is_finite())
+                && spend.log_likelihood.is_finite(),
+            "{spend:?}"
+        );
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use rapport_math::stable_hash64;
 
 use crate::args::ChurnArgs;
 use crate::error::LabError;
+use crate::overlap::overlap_warning;
 use crate::reader::Table;
 use crate::values;
 
@@ -31,18 +32,14 @@ pub(crate) struct Data {
 
 impl Data {
     pub(crate) fn read(args: &ChurnArgs) -> Result<Self, LabError> {
-        let limit = args
-            .common
-            .limit
-            .map_or(usize::MAX, std::num::NonZeroUsize::get);
         let mut data = match (&args.train, &args.test, &args.data) {
             (Some(train), Some(test), None) => Self {
-                train: read(train, args, usize::MAX)?,
-                test: Some(read(test, args, usize::MAX)?),
+                train: read(train, args, Ignored::MustStand)?,
+                test: Some(read(test, args, Ignored::MayLack)?),
                 warnings: Vec::new(),
             },
             (_, _, Some(file)) => Self {
-                train: read(file, args, limit)?,
+                train: read(file, args, Ignored::MustStand)?,
                 test: None,
                 warnings: Vec::new(),
             },
@@ -57,7 +54,9 @@ impl Data {
             data.warnings.extend(warnings);
             let overlap = overlap(&data.train, test, args.common.drop_overlap)?;
             data.warnings.extend(overlap);
-            test.keep_first(limit);
+            if let Some(limit) = args.common.limit {
+                *test = test.first(limit.get());
+            }
         }
         Ok(data)
     }
@@ -72,10 +71,10 @@ impl Labelled {
         }
     }
 
-    fn keep_first(&mut self, limit: usize) {
-        if limit < self.labels.len() {
-            *self = self.select(&(0..limit as u32).collect::<Vec<_>>());
-        }
+    /// Returns the first rows, all if there are no more.
+    pub(crate) fn first(&self, limit: usize) -> Self {
+        let rows = limit.min(self.labels.len()) as u32;
+        self.select(&(0..rows).collect::<Vec<_>>())
     }
 
     /// Returns what tells a row from others: a hash of its cells, so that wide files fit into memory.
@@ -87,12 +86,26 @@ impl Labelled {
     }
 }
 
-fn read(path: &Path, args: &ChurnArgs, limit: usize) -> Result<Labelled, LabError> {
+/// What becomes of a name of `--ignore` that a file does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ignored {
+    /// In the file to learn from it is a mistake.
+    MustStand,
+    /// A test file need not have what nobody looks at.
+    MayLack,
+}
+
+fn read(path: &Path, args: &ChurnArgs, absent: Ignored) -> Result<Labelled, LabError> {
     let mut table = Table::open(path)?;
+    names_differ(&table)?;
     let label = table.named(&args.label)?;
     let mut ignored = vec![label];
     for name in &args.ignore {
-        ignored.push(table.named(name)?);
+        match (table.named(name), absent) {
+            (Ok(column), _) => ignored.push(column),
+            (Err(why), Ignored::MustStand) => return Err(why),
+            (Err(_), Ignored::MayLack) => {}
+        }
     }
     let columns: Vec<usize> = (0..table.columns())
         .filter(|column| !ignored.contains(column))
@@ -103,7 +116,7 @@ fn read(path: &Path, args: &ChurnArgs, limit: usize) -> Result<Labelled, LabErro
     let mut cells = Cells::new(&names).map_err(|error| refuse(&error))?;
     let mut labels = Vec::new();
     let mut row: Vec<String> = vec![String::new(); columns.len()];
-    while labels.len() < limit && table.advance()? {
+    while table.advance()? {
         let truth = table.required(label)?;
         let left = values::truth(truth).or_else(|| values::number(truth).and_then(zero_or_one));
         let why = || {
@@ -115,7 +128,7 @@ fn read(path: &Path, args: &ChurnArgs, limit: usize) -> Result<Labelled, LabErro
         labels.push(left.ok_or_else(why)?);
         for (cell, column) in row.iter_mut().zip(&columns) {
             cell.clear();
-            put(cell, table.text(*column)?);
+            cell.push_str(table.text(*column)?);
         }
         cells.push(&row).map_err(|error| refuse(&error))?;
     }
@@ -125,22 +138,24 @@ fn read(path: &Path, args: &ChurnArgs, limit: usize) -> Result<Labelled, LabErro
     Ok(Labelled { cells, labels })
 }
 
+/// A name that stands twice is refused: which of both is the label, or left out, nobody could tell, and
+/// a second label among the features would answer for the model.
+fn names_differ(table: &Table) -> Result<(), LabError> {
+    let mut seen = HashSet::new();
+    for column in 0..table.columns() {
+        if !seen.insert(table.name(column)) {
+            return Err(table.bad_header(column, "another column has this name"));
+        }
+    }
+    Ok(())
+}
+
 /// `1.0` and `0.0` are truth values as well.
 fn zero_or_one(value: f64) -> Option<bool> {
     [(0.0, false), (1.0, true)]
         .into_iter()
         .find(|(number, _)| *number == value)
         .map(|(_, truth)| truth)
-}
-
-/// Writes a cell as the model reads it: a date as a number, in days, so that it has an order.
-fn put(cell: &mut String, text: &str) {
-    const MS_PER_DAY: f64 = 86_400_000.0;
-    let dashed = text.as_bytes().get(4) == Some(&b'-');
-    match values::moment(text).filter(|_| dashed) {
-        Some(ms) => cell.push_str(&(ms / MS_PER_DAY).to_string()),
-        None => cell.push_str(text),
-    }
 }
 
 /// Columns that only one file has say so; a test file without any column of training is refused.
@@ -214,12 +229,5 @@ fn overlap(train: &Labelled, test: &mut Labelled, drop: bool) -> Result<Option<S
         }
         *test = test.select(&fresh);
     }
-    let fate = if drop {
-        "dropped"
-    } else {
-        "kept; --drop-overlap leaves them out"
-    };
-    Ok(Some(format!(
-        "{found} of {read} test rows stand in the training file too, cell by cell ({fate})"
-    )))
+    Ok(Some(overlap_warning(found, read, "test rows", drop)))
 }

@@ -84,15 +84,24 @@ impl Scored {
     }
 
     /// The mean over rows of how far a bin's share of leavers is from its mean probability; the bins are
-    /// tenths of the rows by rising probability. A row that counts often may straddle two.
+    /// tenths of the rows by rising probability. Rows of one probability have no order among them: each
+    /// counts with the mean of all, so that the order of the file says nothing, and they may straddle bins.
     fn ece(&self, times: &[u32]) -> f64 {
         let total: f64 = times.iter().map(|times| f64::from(*times)).sum();
         let size = total / BINS;
         let (mut error, mut excess, mut room) = (0.0, 0.0f64, size);
-        for row in &self.order {
-            let row = *row as usize;
-            let gap = f64::from(u8::from(self.labels[row])) - self.probability(row);
-            let mut rest = f64::from(times[row]);
+        let equal = |a: &u32, b: &u32| self.logits[*a as usize] == self.logits[*b as usize];
+        for equals in self.order.chunk_by(equal) {
+            let (mut rest, mut left) = (0.0, 0.0);
+            for row in equals {
+                let times = f64::from(times[*row as usize]);
+                rest += times;
+                left += times * f64::from(u8::from(self.labels[*row as usize]));
+            }
+            if rest == 0.0 {
+                continue;
+            }
+            let gap = left / rest - self.probability(equals[0] as usize);
             while rest > room {
                 error += (excess + room * gap).abs();
                 rest -= room;

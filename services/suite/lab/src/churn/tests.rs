@@ -64,6 +64,25 @@ fn calibration_error_is_over_tenths() {
 }
 
 #[test]
+fn calibration_error_does_not_hang_on_the_order_of_equals() {
+    // Two probabilities over 200 rows: .3 with 36 leavers of 100, .6 with 52 of 100.
+    let row = |at: usize| match at {
+        ..100 => (0.3, at < 36),
+        _ => (0.6, at < 152),
+    };
+    let sorted: Vec<(f64, bool)> = (0..200).map(row).collect();
+    let mixed: Vec<(f64, bool)> = (0..200).map(|at| row(at * 77 % 200)).collect();
+    let expected = (0.06 + 0.08) / 2.0;
+    for rows in [&sorted, &mixed] {
+        close(scored(rows).metrics(&[1; 200])[3], expected);
+        close(scored(rows).metrics(&[2; 200])[3], expected);
+    }
+    // A group that nobody drew is not there.
+    let drawn: Vec<u32> = (0..200).map(|at| u32::from(at < 100)).collect();
+    close(scored(&sorted).metrics(&drawn)[3], 0.06);
+}
+
+#[test]
 fn undefined_metrics_are_not_zero() {
     let [auc, brier, slope, ece] = scored(&[(0.5, true), (0.5, true)]).metrics(&[1, 1]);
     assert!(auc.is_nan() && slope.is_nan());

@@ -8,6 +8,7 @@ use rapport_text::LABEL_BYTES_MAX;
 
 use crate::args::ClassifyArgs;
 use crate::error::LabError;
+use crate::overlap::overlap_warning;
 use crate::reader::Table;
 
 /// A text and its label.
@@ -36,7 +37,7 @@ impl Data {
             rejected: args.out_of_scope.clone(),
             warnings: Vec::new(),
         };
-        data.count_overlap(args.common.drop_overlap);
+        data.count_overlap(args.common.drop_overlap)?;
         if let Some(count) = args.hold_out_labels {
             data.hold_out(count.get(), args.common.seed)?;
         }
@@ -54,7 +55,7 @@ impl Data {
         Ok(data)
     }
 
-    fn count_overlap(&mut self, drop: bool) {
+    fn count_overlap(&mut self, drop: bool) -> Result<(), LabError> {
         let known: HashSet<&str> = self.train.iter().map(|(text, _)| text.as_str()).collect();
         let read = self.test.len();
         let overlap = self
@@ -63,19 +64,17 @@ impl Data {
             .filter(|(text, _)| known.contains(text.as_str()))
             .count();
         if overlap == 0 {
-            return;
+            return Ok(());
         }
-        let fate = if drop {
-            "dropped"
-        } else {
-            "kept; --drop-overlap leaves them out"
-        };
-        self.warnings.push(format!(
-            "{overlap} of {read} test texts stand in the training file too ({fate})"
-        ));
+        if drop && overlap == read {
+            return Err(LabError::input("--drop-overlap leaves no test row"));
+        }
+        self.warnings
+            .push(overlap_warning(overlap, read, "test texts", drop));
         if drop {
             self.test.retain(|(text, _)| !known.contains(text.as_str()));
         }
+        Ok(())
     }
 
     /// Draws `count` of the training labels: their test rows are to be rejected, their training rows go.

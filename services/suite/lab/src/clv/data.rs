@@ -214,31 +214,32 @@ struct Columns {
 }
 
 impl Columns {
-    /// By name if `customer` and `date` are there, else the first two; the amount is the last unless
-    /// one has its name.
+    /// By name if `customer` and `date` are there, the amount being the last column unless one has its
+    /// name; else all by place: customer, date, the quantity where there are four and more, and the
+    /// amount last.
     fn of(table: &Table) -> Result<Self, LabError> {
         let last = table.columns() - 1;
         if last < 2 {
             // Says which columns are needed.
             table.fixed(&["customer", "date", "amount"], &[])?;
         }
-        let found = table.fixed(&["customer", "date"], &[])?;
-        let at = |place: usize| found.get(place).copied().flatten().unwrap_or(place);
-        let (customer, date) = (at(0), at(1));
-        let named = |name| {
-            table
-                .named(name)
-                .ok()
-                .filter(|at| *at != customer && *at != date)
+        let named = |name| table.named(name).ok();
+        let (Some(customer), Some(date)) = (named("customer"), named("date")) else {
+            return Ok(Self {
+                customer: 0,
+                date: 1,
+                quantity: (last > 2).then_some(2),
+                amount: last,
+            });
         };
-        let amount = named("amount").unwrap_or(last);
-        if amount == customer || amount == date {
+        let (quantity, amount) = (named("quantity"), named("amount").unwrap_or(last));
+        if amount == customer || amount == date || Some(amount) == quantity {
             return Err(table.bad_file("there is no column amount, and the last is another"));
         }
         Ok(Self {
             customer,
             date,
-            quantity: named("quantity"),
+            quantity,
             amount,
         })
     }

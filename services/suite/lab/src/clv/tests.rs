@@ -104,7 +104,10 @@ fn columns_are_found_by_name_or_place() {
     .unwrap();
     for file in [
         "who,when,paid\na,20200101,3\na,20200102,4\n",
-        "who,when,what,paid\na,2020-01-01,x,3\na,2020-01-02,y,4\n",
+        "who,when,items,paid\na,2020-01-01,2,3\na,2020-01-02,1,4\n",
+        // By place a returned item is a return too, and no other column is sought by name.
+        "who,when,items,paid\na,2020-01-01,2,3\na,2020-01-02,1,4\na,2020-01-03,-1,4\n",
+        "who,when,items,amount,quantity\na,2020-01-01,2,9,3\na,2020-01-02,1,9,4\n",
         "amount,date,customer\n3,20200101,a\n4,20200102,a\n",
         "note,date,customer,paid\n-,20200101,a,3\n-,20200102,a,4\n",
     ] {
@@ -114,6 +117,9 @@ fn columns_are_found_by_name_or_place() {
             "{file}"
         );
     }
+    let error = read("who,when,what,paid\na,20200101,x,3\n", "20200105").unwrap_err();
+    let expected = "line 2, column 3 (what): \"x\" is no number";
+    assert!(error.to_string().ends_with(expected), "{error}");
     let error = read("a,b\n1,2\n", "20200101").unwrap_err().to_string();
     let expected =
         "line 1, column 3: the columns customer, date, amount are needed, the header has a, b";
@@ -147,6 +153,11 @@ fn what_is_wrong_is_named_with_its_place() {
             "customer,date,amount\na,20200101,-1\n",
             "20200101",
             "t.csv: there is no purchase",
+        ),
+        (
+            &shop().replace(",2.5\n", ",1e308\n"),
+            "20200331",
+            "until --calibration-end 20200331, a customer's mean spend is not between 1e-100 and 1e100",
         ),
         (
             FILE,
@@ -197,12 +208,46 @@ fn forecasts_are_measured_beside_the_naive_one() {
         row.get("top_customers").unwrap().as_array().unwrap().len(),
         SHOWN
     );
+    assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
     // Fewer are measured, as many are learned from.
     asked.common.limit = std::num::NonZeroUsize::new(7);
     let fewer = run(&asked, None).unwrap();
     assert_eq!(number(&fewer.rows[0], "r"), number(row, "r"));
     assert_eq!(fewer.rows[0].get("customers"), row.get("customers"));
     assert!(number(&fewer.rows[0], "test_rows") < number(row, "test_rows"));
+}
+
+#[test]
+fn worth_without_a_bound_ranks_below_money() {
+    let histories = [(3, 0.001), (0, 0.0)].map(|(frequency, mean_spend)| Customer {
+        history: profile_domain::clv::History::new(frequency, f64::from(frequency), 20.0).unwrap(),
+        mean_spend,
+    });
+    let people = histories.map(|customer| Person {
+        name: format!("bought {}", customer.history.frequency()),
+        customer,
+        later: 0,
+        later_rows: 0,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let data = Data::read(&args(&folder, &shop(), "20200331")).unwrap();
+    let known: Vec<Customer> = data.people.iter().map(|it| it.customer).collect();
+    let mut model = ClvModel::fit(&known).unwrap();
+    // Customers differ so much that the mean of all has no bound; the first is known to spend little.
+    let spend = model.spend.as_mut().unwrap();
+    spend.model = profile_domain::clv::GammaGamma::new(0.01, 0.99, 1e-6).unwrap();
+    let found = foretell(&model, &people, 4.0);
+    assert_eq!(found[1].1, None);
+    assert!(found[0].1.unwrap() > 0.0);
+    let names = |model: &ClvModel, found: &[(f64, Option<f64>)]| {
+        let shown = top(model, &people, found);
+        shown[0]["customer"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(names(&model, &found), "bought 3");
+    // Without a model of spend purchases rank, and every customer has them.
+    model.spend = None;
+    let found = foretell(&model, &people, 4.0);
+    assert!(found.iter().all(|(bought, worth)| *worth == Some(*bought)));
 }
 
 #[test]

@@ -16,6 +16,9 @@ const HANG_UPS_MIN: usize = 50;
 /// Stream of the seed that draws what the file leaves open.
 const STREAM: u64 = 0x6361_6c6c;
 const SECONDS_PER_DAY: f64 = 86_400.0;
+/// Most days between two calls: eight years. A sum is kept of every day between, and a mistyped date
+/// would ask for millions.
+const DAYS_MAX: f64 = 3_000.0;
 
 const NEEDED: [&str; 7] = [
     "arrival",
@@ -58,7 +61,7 @@ struct Line {
 impl Calls {
     pub(super) fn read(args: &QueueArgs, file: &Path) -> Result<Self, LabError> {
         let mut table = Table::open(file)?;
-        let mut lines = read_lines(&mut table, args)?;
+        let mut lines = read_lines(&mut table, args, CALLS_MAX)?;
         if lines.is_empty() {
             return Err(table.bad_file("there is no call"));
         }
@@ -120,17 +123,26 @@ fn midnight_before(arrival: f64) -> f64 {
     (arrival / SECONDS_PER_DAY).floor() * SECONDS_PER_DAY
 }
 
-fn read_lines(table: &mut Table, args: &QueueArgs) -> Result<Vec<Line>, LabError> {
+/// Refuses a file of more than `calls_max` calls, unless `--limit` asks for fewer.
+fn read_lines(
+    table: &mut Table,
+    args: &QueueArgs,
+    calls_max: usize,
+) -> Result<Vec<Line>, LabError> {
     let columns = table.fixed(&NEEDED, &[])?;
     let at = |which: usize| columns[which].unwrap_or(which);
-    let limit = args
-        .common
-        .limit
-        .map_or(CALLS_MAX, std::num::NonZeroUsize::get);
+    let limit = args.common.limit.map_or(usize::MAX, usize::from);
     let mut lines = Vec::new();
+    let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     while table.rows() < limit && table.advance()? {
-        if lines.len() == CALLS_MAX {
-            return Err(table.bad(at(0), &format!("more than {CALLS_MAX} calls")));
+        if lines.len() == calls_max {
+            return Err(table.bad(at(0), &format!("more than {calls_max} calls")));
+        }
+        let arrival = arrival(table, at(0))?;
+        (first, last) = (first.min(arrival), last.max(arrival));
+        if last - first > DAYS_MAX * SECONDS_PER_DAY {
+            let why = format!("is more than {DAYS_MAX} days from another call");
+            return Err(table.bad(at(0), &why));
         }
         let outcome = table.required(at(5))?;
         let gave_up = match outcome.to_ascii_lowercase().as_str() {
@@ -145,7 +157,7 @@ fn read_lines(table: &mut Table, args: &QueueArgs) -> Result<Vec<Line>, LabError
             priority: priority(table, at(2))?,
         };
         lines.push(Line {
-            arrival: arrival(table, at(0))?,
+            arrival,
             service: match table.text(at(1))? {
                 "" if gave_up => None,
                 _ => Some(seconds(table, at(1))?),
@@ -253,4 +265,15 @@ impl Draws {
         let curve = self.patience.get(kind).unwrap_or(&self.all);
         curve.draw_beyond(waited, rng)
     }
+}
+
+/// Reads a file of calls as if so many were the most.
+#[cfg(test)]
+pub(super) fn count_at_most(
+    args: &QueueArgs,
+    file: &Path,
+    calls_max: usize,
+) -> Result<usize, LabError> {
+    let lines = read_lines(&mut Table::open(file)?, args, calls_max)?;
+    Ok(lines.len())
 }

@@ -1,6 +1,5 @@
 //! The formulas' figures through the task, and a day of calls played by hand.
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
@@ -56,11 +55,23 @@ fn the_formulas_come_out_to_four_decimals() {
     check(&row, "erlang_c", 0.1741, 5e-5);
     check(&row, "service_level", 0.8884, 5e-5);
     check(&row, "service_level_low", 0.8884, 5e-5);
+    check(&row, "erlang_c_high", 0.1741, 5e-5);
     check(&row, "asa_seconds", 7.84, 5e-3);
     check(&row, "occupancy", 10.0 / 14.0, 1e-12);
     check(&row, "abandoned", 0.0, 0.0);
     check(&row, "agents_for_80_percent", 14.0, 0.0);
     check(&row, "agents_by_square_root", 14.0, 1.0);
+    // As many agents as are allowed answer at once; a load that no number holds has no answer.
+    let most = run(
+        &args(|args| args.agents = REPLAY_AGENTS_MAX.try_into().unwrap()),
+        "fifo",
+    );
+    check(&most.unwrap(), "service_level", 1.0, 0.0);
+    let endless = args(|args| (args.per_hour, args.handle_seconds) = (Some(1e300), Some(1e300)));
+    assert_eq!(
+        run(&endless, "fifo").unwrap().get("erlang_b"),
+        Some(&Value::Null)
+    );
     let overloaded = run(&args(|args| args.agents = 9.try_into().unwrap()), "fifo").unwrap();
     assert_eq!(overloaded.get("service_level"), Some(&Value::Null));
     assert!(overloaded.get("erlang_b").unwrap().as_f64().unwrap() > 0.1);
@@ -133,6 +144,34 @@ fn calls_are_played_again() {
 }
 
 #[test]
+fn services_of_no_time_make_no_load() {
+    let file = format!("{HEADER}0,0,0,PS,0,agent,\n10,0,0,PS,0,agent,\n");
+    let row = played(&file, "fifo", |_| {}).unwrap();
+    assert_eq!(row.get("erlang_b"), Some(&Value::Null));
+    check(&row, "service_level", 1.0, 0.0);
+    check(&row, "occupancy", 0.0, 0.0);
+}
+
+#[test]
+fn too_many_calls_are_refused_and_a_limit_takes_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.csv");
+    let line = |call: u32| format!("{call},1,0,PS,0,agent,\n");
+    let lines: String = (0..4).map(line).collect();
+    std::fs::write(&path, format!("{HEADER}{lines}")).unwrap();
+    let read = |limit, most| {
+        let asked = args(|args| args.common.limit = std::num::NonZeroUsize::new(limit));
+        calls::count_at_most(&asked, &path, most)
+    };
+    assert_eq!((read(0, 4), read(3, 3)), (Ok(4), Ok(3)));
+    let error = read(0, 3).unwrap_err().to_string();
+    assert!(
+        error.ends_with("line 5, column 1 (arrival): more than 3 calls"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (file, expected) in [
         (
@@ -155,6 +194,10 @@ fn what_is_wrong_is_named() {
             format!("{HEADER}0,,0,PS,4,hang,\n"),
             "no call was answered: how long service takes is unknown",
         ),
+        (
+            format!("{HEADER}0,1,0,PS,0,agent,\n1e15,1,0,PS,0,agent,\n"),
+            "line 3, column 1 (arrival): is more than 3000 days from another call",
+        ),
         (HEADER.to_owned(), "there is no call"),
     ] {
         let error = played(&file, "fifo", |_| {}).unwrap_err().to_string();
@@ -172,6 +215,10 @@ fn what_is_wrong_is_named() {
         (
             |args| args.patience_seconds = Some(f64::NAN),
             "--patience-seconds must be above 0",
+        ),
+        (
+            |args| args.agents = (REPLAY_AGENTS_MAX + 1).try_into().unwrap(),
+            "--agents must be at most 100000",
         ),
     ] {
         assert_eq!(plan(&args(edit)).unwrap_err(), LabError::input(expected));

@@ -33,6 +33,8 @@ pub struct PurchaseFit {
     pub repeaters: u64,
     /// Parameters at the end of the range searched: the data do not tell them.
     pub at_bound: Vec<&'static str>,
+    /// Whether the search ended at a maximum; if not, another set of parameters may be likelier.
+    pub converged: bool,
 }
 
 impl PurchaseFit {
@@ -46,7 +48,8 @@ impl PurchaseFit {
         let starts = STARTS.iter();
         let starts = starts.map(|(r, a, b)| [*r, r / evidence.rate(), *a, *b]);
         let mean_loss = |at: &[f64; 4]| evidence.mean_loss(at);
-        let best = search(NAMES, starts, evidence.ranges(), mean_loss).expect("there are starts");
+        let best = search(NAMES, starts, evidence.ranges(), mean_loss);
+        let best = best.expect("histories are bounded, and so is their likelihood at every start");
         let [r, alpha, a, b] = best.parameters;
         Ok(Self {
             model: BgNbd { r, alpha, a, b },
@@ -54,6 +57,7 @@ impl PurchaseFit {
             customers: evidence.customers as u64,
             repeaters: evidence.repeaters as u64,
             at_bound: best.at_bound,
+            converged: best.converged,
         })
     }
 }
