@@ -20,6 +20,8 @@ mod reader;
 mod recommend;
 mod resample;
 mod row;
+#[cfg(test)]
+mod support;
 mod values;
 
 pub use args::{
