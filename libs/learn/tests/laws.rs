@@ -3,7 +3,9 @@
 //! sensible choices, clear refusals.
 
 use proptest::prelude::*;
-use rapport_learn::{Algorithm, Model, Table, TableError, TrainError, TrainOptions, TrainReport};
+use rapport_learn::{
+    Algorithm, Model, Table, TableError, TrainError, TrainOptions, TrainReport, deal_folds,
+};
 use rapport_math::Rng;
 
 fn options(algorithm: Algorithm) -> TrainOptions {
@@ -188,6 +190,24 @@ proptest! {
             prop_assert!((sum - model.logit(&row)).abs() < 1e-9);
             let strongest = reasons.strongest(2);
             prop_assert!(strongest.len() <= 2 && strongest.is_sorted_by(|a, b| a.1.abs() >= b.1.abs()));
+        }
+    }
+
+    #[test]
+    fn every_fold_holds_its_share_of_both_kinds(
+        labels in prop::collection::vec(any::<bool>(), 0..60),
+        folds in 1usize..8,
+        seed: u64,
+    ) {
+        let place = deal_folds(&labels, folds, &Rng::seeded(seed));
+        prop_assert_eq!(place.len(), labels.len());
+        for kind in [false, true] {
+            let mut held = vec![0usize; folds];
+            for (fold, label) in place.iter().zip(&labels) {
+                held[usize::from(*fold)] += usize::from(*label == kind);
+            }
+            let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
+            prop_assert!(most - least <= 1, "{held:?}");
         }
     }
 

@@ -21,6 +21,8 @@ mod reader;
 mod recommend;
 mod resample;
 mod row;
+#[cfg(test)]
+mod support;
 mod values;
 
 pub use args::{

@@ -3,36 +3,21 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::args::{CommonArgs, Task};
+use crate::args::Task;
+use crate::support::{common, job, put};
 
 fn args(folder: &TempDir, file: &str, order: u64) -> AttributionArgs {
-    let paths = folder.path().join("paths.csv");
-    std::fs::write(&paths, file).unwrap();
     AttributionArgs {
-        paths,
+        paths: put(folder, "paths.csv", file),
         order,
-        common: CommonArgs {
-            json: true,
-            seed: 0,
-            threads: None,
-            algorithm: Vec::new(),
-            budget_cpu_seconds: 1.0,
-            save: None,
-            limit: None,
-            drop_overlap: false,
-        },
+        common: common(),
     }
 }
 
 fn run(file: &str, algorithm: &str, order: u64) -> Result<Row, LabError> {
     let folder = tempfile::tempdir().unwrap();
     let args = args(&folder, file, order);
-    let job = Job {
-        task: Task::Attribution(args.clone()),
-        algorithm: algorithm.to_owned(),
-        validate: false,
-        save: None,
-    };
+    let job = job(Task::Attribution(args.clone()), algorithm);
     measure(&args, &job).map(|mut answer| answer.rows.remove(0))
 }
 

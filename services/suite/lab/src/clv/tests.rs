@@ -3,24 +3,14 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::args::{CommonArgs, Task};
+use crate::args::Task;
+use crate::support::{common, job, put};
 
 fn args(folder: &TempDir, file: &str, end: &str) -> ClvArgs {
-    let transactions = folder.path().join("t.csv");
-    std::fs::write(&transactions, file).unwrap();
     ClvArgs {
-        transactions,
+        transactions: put(folder, "t.csv", file),
         calibration_end: end.to_owned(),
-        common: CommonArgs {
-            json: true,
-            seed: 0,
-            threads: None,
-            algorithm: Vec::new(),
-            budget_cpu_seconds: 1.0,
-            save: None,
-            limit: None,
-            drop_overlap: false,
-        },
+        common: common(),
     }
 }
 
@@ -31,10 +21,8 @@ fn read(file: &str, end: &str) -> Result<Data, LabError> {
 fn run(args: &ClvArgs, save: Option<std::path::PathBuf>) -> Result<Answer, LabError> {
     plan(args)?;
     let job = Job {
-        task: Task::Clv(args.clone()),
-        algorithm: "bgnbd".to_owned(),
-        validate: false,
         save,
+        ..job(Task::Clv(args.clone()), "bgnbd")
     };
     measure(args, &job)
 }

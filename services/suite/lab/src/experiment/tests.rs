@@ -1,18 +1,16 @@
 //! Effects worked by hand, roles of arms, units of several rows, and false alarms.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::args::{CommonArgs, Task};
+use crate::args::Task;
+use crate::support::{common, job, put};
 
 fn args(folder: &TempDir, file: &str, edit: impl FnOnce(&mut ExperimentArgs)) -> ExperimentArgs {
-    let data = folder.path().join("data.csv");
-    std::fs::write(&data, file).unwrap();
     let mut args = ExperimentArgs {
-        data,
+        data: put(folder, "data.csv", file),
         variant: "arm".to_owned(),
         metric: "metric".to_owned(),
         unit: None,
@@ -22,16 +20,7 @@ fn args(folder: &TempDir, file: &str, edit: impl FnOnce(&mut ExperimentArgs)) ->
         allocation: Vec::new(),
         null_runs: None,
         look_every: NonZeroUsize::MIN,
-        common: CommonArgs {
-            json: true,
-            seed: 0,
-            threads: None,
-            algorithm: Vec::new(),
-            budget_cpu_seconds: 1.0,
-            save: None,
-            limit: None,
-            drop_overlap: false,
-        },
+        common: common(),
     };
     edit(&mut args);
     args
@@ -44,12 +33,7 @@ fn run(
 ) -> Result<Vec<Row>, LabError> {
     let folder = tempfile::tempdir().unwrap();
     let args = args(&folder, file, edit);
-    let job = Job {
-        task: Task::Experiment(args.clone()),
-        algorithm: algorithm.to_owned(),
-        validate: false,
-        save: None::<PathBuf>,
-    };
+    let job = job(Task::Experiment(args.clone()), algorithm);
     measure(&args, &job).map(|answer| answer.rows)
 }
 

@@ -1,18 +1,11 @@
 //! Metrics worked by hand with ties against us, files with every oddity, choosing.
 
-use std::path::PathBuf;
-
 use recommend_domain::ItemIdx;
 use tempfile::TempDir;
 
 use super::*;
 use crate::args::{CommonArgs, Task};
-
-fn put(folder: &TempDir, name: &str, text: &str) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    path
-}
+use crate::support::{common, job, put};
 
 fn read(train: &str, test: &str, limit: Option<usize>, drop_overlap: bool) -> Data {
     let folder = tempfile::tempdir().unwrap();
@@ -131,18 +124,13 @@ fn arguments(folder: &TempDir, algorithm: &str) -> NextItemArgs {
         test: folder.path().join("test.csv"),
         k: 3,
         common: CommonArgs {
-            json: true,
             seed: 1,
-            threads: None,
             algorithm: algorithm
                 .split(',')
                 .filter(|it| !it.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            budget_cpu_seconds: 600.0,
-            save: None,
-            limit: None,
-            drop_overlap: false,
+            ..common()
         },
     }
 }
@@ -167,10 +155,8 @@ fn circles() -> TempDir {
 
 fn run(args: &NextItemArgs, algorithm: &str) -> Answer {
     let job = Job {
-        task: Task::NextItem(args.clone()),
-        algorithm: algorithm.to_owned(),
         validate: true,
-        save: None,
+        ..job(Task::NextItem(args.clone()), algorithm)
     };
     measure(args, &job).unwrap()
 }

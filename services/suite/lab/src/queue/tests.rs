@@ -1,9 +1,10 @@
 //! The formulas' figures through the task, and a day of calls played by hand.
 
-use tempfile::TempDir;
+use serde_json::Value;
 
 use super::*;
 use crate::args::Task;
+use crate::support::{common, job, put};
 
 fn args(edit: impl FnOnce(&mut QueueArgs)) -> QueueArgs {
     let mut args = QueueArgs {
@@ -15,28 +16,14 @@ fn args(edit: impl FnOnce(&mut QueueArgs)) -> QueueArgs {
         simulate: false,
         calls: None,
         policy: Vec::new(),
-        common: CommonArgs {
-            json: true,
-            seed: 0,
-            threads: None,
-            algorithm: Vec::new(),
-            budget_cpu_seconds: 1.0,
-            save: None,
-            limit: None,
-            drop_overlap: false,
-        },
+        common: common(),
     };
     edit(&mut args);
     args
 }
 
 fn run(args: &QueueArgs, algorithm: &str) -> Result<Row, LabError> {
-    let job = Job {
-        task: Task::Queue(args.clone()),
-        algorithm: algorithm.to_owned(),
-        validate: false,
-        save: None,
-    };
+    let job = job(Task::Queue(args.clone()), algorithm);
     measure(args, &job).map(|mut answer| answer.rows.remove(0))
 }
 
@@ -105,9 +92,8 @@ const HEADER: &str =
     "arrival,service_seconds,priority,type,wait_seconds,outcome,patience_seconds\n";
 
 fn played(file: &str, policy: &str, edit: impl FnOnce(&mut QueueArgs)) -> Result<Row, LabError> {
-    let folder: TempDir = tempfile::tempdir().unwrap();
-    let path = folder.path().join("calls.csv");
-    std::fs::write(&path, file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(&folder, "calls.csv", file);
     let args = args(|args| {
         args.calls = Some(path);
         args.per_hour = None;

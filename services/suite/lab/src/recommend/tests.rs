@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use super::data::{Query, Training};
 use super::metrics::{MASKED, gather, judge, judge_list};
 use super::*;
-use crate::args::{CommonArgs, RerankKind, Task};
+use crate::args::{RerankKind, Task};
+use crate::support::{common, job, put};
 use recommend_domain::ItemIdx;
 
 fn query(held: &[u32], held_count: usize) -> Query {
@@ -117,8 +118,8 @@ struct Files {
 impl Files {
     fn new(train: &str, test: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("train.csv"), train).unwrap();
-        std::fs::write(folder.path().join("test.csv"), test).unwrap();
+        put(&folder, "train.csv", train);
+        put(&folder, "test.csv", test);
         Self { folder }
     }
 
@@ -138,16 +139,7 @@ impl Files {
             social: None,
             rerank: Vec::new(),
             strengths: Vec::new(),
-            common: CommonArgs {
-                json: true,
-                seed: 0,
-                threads: None,
-                algorithm: Vec::new(),
-                budget_cpu_seconds: 600.0,
-                save: None,
-                limit: None,
-                drop_overlap: false,
-            },
+            common: common(),
         }
     }
 
@@ -163,10 +155,9 @@ impl Files {
     ) -> Answer {
         args.common.save.clone_from(&save);
         let job = Job {
-            task: Task::Recommend(args.clone()),
-            algorithm: algorithm.to_owned(),
             validate: true,
             save,
+            ..job(Task::Recommend(args.clone()), algorithm)
         };
         measure(&args, &job).unwrap()
     }

@@ -1,33 +1,12 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
 //! The command line from outside: rows and their keys, exit codes, warnings, files.
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn lab(folder: &Path, flags: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rapport-lab"))
-        .arg("lab")
-        .args(flags)
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
-
-fn rows(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use crate::support::{check, lab, on_any_threads, refuses, rows, text};
 
 /// Small files of every shape.
 fn files() -> TempDir {
@@ -71,52 +50,6 @@ fn files() -> TempDir {
     }
     put("arms.csv", &arms);
     folder
-}
-
-const EVERY_ROW: [&str; 9] = [
-    "task",
-    "algorithm",
-    "chosen",
-    "seed",
-    "train_rows",
-    "test_rows",
-    "train_cpu_seconds",
-    "score_cpu_seconds",
-    "peak_rss_bytes",
-];
-
-#[track_caller]
-fn check(rows: &[Value], algorithms: &[&str], chosen: &str, keys: &[&str], metrics: &[&str]) {
-    let names: Vec<&str> = rows
-        .iter()
-        .map(|row| row["algorithm"].as_str().unwrap())
-        .collect();
-    assert_eq!(names, algorithms);
-    let winners: Vec<&str> = rows
-        .iter()
-        .filter(|row| row["chosen"] == true)
-        .map(|row| row["algorithm"].as_str().unwrap())
-        .collect();
-    assert_eq!(winners, [chosen]);
-    for row in rows {
-        let row = row.as_object().unwrap();
-        let ends = metrics
-            .iter()
-            .flat_map(|metric| [format!("{metric}_low"), format!("{metric}_high")]);
-        let wanted = EVERY_ROW
-            .iter()
-            .chain(keys)
-            .chain(metrics)
-            .map(|key| (*key).to_owned())
-            .chain(ends);
-        for key in wanted {
-            assert!(row.contains_key(&key), "{key} is missing in {row:?}");
-        }
-        assert!(
-            row["peak_rss_bytes"].as_u64().unwrap() > 1 << 20
-                && row["train_cpu_seconds"].is_number()
-        );
-    }
 }
 
 #[test]
@@ -339,45 +272,14 @@ fn the_same_bytes_come_out_for_any_number_of_threads() {
             "20",
         ],
     ];
-    let costs = [
-        "train_cpu_seconds",
-        "score_cpu_seconds",
-        "select_cpu_seconds",
-        "peak_rss_bytes",
-        "serve_us_p50",
-        "serve_us_p99",
-        "us_per_text",
-    ];
     for task in tasks {
-        let on = |threads: &str| {
-            let mut found = rows(&lab(
-                folder.path(),
-                &[task, &["--json", "--seed", "5", "--threads", threads]].concat(),
-            ));
-            for row in &mut found {
-                row.as_object_mut()
-                    .unwrap()
-                    .retain(|key, _| !costs.contains(&key.as_str()));
-            }
-            found
-        };
-        let one = on("1");
-        assert_eq!(on("2"), one);
-        assert_eq!(on("4"), one);
+        on_any_threads(folder.path(), &[task, &["--seed", "5"]].concat());
     }
 }
 
 #[track_caller]
-fn refuses(folder: &Path, flags: &[&str], expected: &str) {
-    let output = lab(folder, flags);
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-    assert!(output.stdout.is_empty());
-    let said = text(&output.stderr);
-    assert!(
-        said.lines()
-            .any(|line| line == format!("error: {expected}")),
-        "{said}"
-    );
+fn refuses_with(folder: &Path, flags: &[&str], line: &str) {
+    refuses(folder, flags, &format!("error: {line}\n"));
 }
 
 #[test]
@@ -391,17 +293,17 @@ fn bad_input_exits_with_two_and_names_the_place() {
         ]
         .concat()
     };
-    refuses(
+    refuses_with(
         folder,
         &recommend("bad.csv", &[]),
         "bad.csv, line 3, column 2 (item): is empty",
     );
-    refuses(
+    refuses_with(
         folder,
         &recommend("pairs.csv", &["--algorithm", "magic"]),
         "--algorithm magic: unknown here; there are popularity, user-knn, item-knn, ease, slim, ials, gf-cf, bspm, auto, and `all`",
     );
-    refuses(
+    refuses_with(
         folder,
         &recommend("pairs.csv", &["--budget-cpu-seconds", "0"]),
         "--budget-cpu-seconds must be above 0",
@@ -418,7 +320,7 @@ fn bad_input_exits_with_two_and_names_the_place() {
         "--hold-out-labels",
         "2",
     ];
-    refuses(
+    refuses_with(
         folder,
         &flags,
         "--hold-out-labels 2: of 3 labels two must stay",
@@ -432,13 +334,13 @@ fn bad_input_exits_with_two_and_names_the_place() {
         "--metric",
         "spend",
     ];
-    refuses(
+    refuses_with(
         folder,
         &flags,
         "--control is required above two arms; there are a, b, c",
     );
     let cuped = [&flags[..], &["--control", "a", "--algorithm", "cuped"]].concat();
-    refuses(folder, &cuped, "--algorithm cuped needs --covariate");
+    refuses_with(folder, &cuped, "--algorithm cuped needs --covariate");
 }
 
 #[test]

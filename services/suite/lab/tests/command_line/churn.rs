@@ -1,67 +1,11 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
 //! `rapport lab churn` from outside: rows and their keys, any threads, odd files, refusals.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-const KEYS: [&str; 21] = [
-    "task",
-    "algorithm",
-    "chosen",
-    "seed",
-    "train_rows",
-    "test_rows",
-    "train_cpu_seconds",
-    "score_cpu_seconds",
-    "peak_rss_bytes",
-    "auc",
-    "auc_low",
-    "auc_high",
-    "brier",
-    "brier_low",
-    "brier_high",
-    "calibration_slope",
-    "calibration_slope_low",
-    "calibration_slope_high",
-    "ece",
-    "ece_low",
-    "ece_high",
-];
-
-fn lab(folder: &Path, flags: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rapport-lab"))
-        .args(["lab", "churn", "--json"])
-        .args(flags)
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn rows(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let lines = text(&output.stdout);
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// Rows without what may differ between two runs: times and sizes.
-fn steady(mut rows: Vec<Value>) -> Vec<Value> {
-    for row in &mut rows {
-        let row = row.as_object_mut().unwrap();
-        row.retain(|key, _| !key.ends_with("_cpu_seconds") && !key.ends_with("_bytes"));
-    }
-    rows
-}
+use crate::support::{check, lab, on_any_threads, refuses, rows, steady, text};
 
 /// People with an age, a plan that may be missing and a number; those of the basic plan leave.
 fn people(from: u32, to: u32) -> String {
@@ -93,6 +37,7 @@ fn files() -> TempDir {
 fn held_out_rows_keep_the_contract_on_any_threads() {
     let folder = files();
     let flags = [
+        "churn",
         "--train",
         "train.csv",
         "--test",
@@ -100,7 +45,7 @@ fn held_out_rows_keep_the_contract_on_any_threads() {
         "--label",
         "left",
     ];
-    let output = lab(folder.path(), &flags);
+    let output = lab(folder.path(), &[&flags[..], &["--json"]].concat());
     let warnings = text(&output.stderr);
     assert!(warnings.contains("column id names rows"), "{warnings}");
     assert!(
@@ -108,16 +53,9 @@ fn held_out_rows_keep_the_contract_on_any_threads() {
         "{warnings}"
     );
     let found = rows(&output);
-    let names: Vec<&str> = found
-        .iter()
-        .map(|row| row["algorithm"].as_str().unwrap())
-        .collect();
-    assert_eq!(names, ["constant", "logistic", "trees", "auto"]);
-    for row in &found {
-        let row = row.as_object().unwrap();
-        assert!(KEYS.iter().all(|key| row.contains_key(*key)), "{row:?}");
-        assert_eq!(row["chosen"], Value::Bool(row["algorithm"] == "auto"));
-    }
+    let models = ["constant", "logistic", "trees", "auto"];
+    let metrics = ["auc", "brier", "calibration_slope", "ece"];
+    check(&found, &models, "auto", &[], &metrics);
     assert_eq!(found[0]["auc"], 0.5);
     assert_eq!(found[3]["top_reasons"][0], "plan");
     assert!(found[3]["auc"].as_f64().unwrap() > 0.8);
@@ -127,20 +65,15 @@ fn held_out_rows_keep_the_contract_on_any_threads() {
             .unwrap()
             .contains_key("select_cpu_seconds")
     );
-    let on = |threads| {
-        steady(rows(&lab(
-            folder.path(),
-            &[&flags[..], &["--threads", threads]].concat(),
-        )))
-    };
-    assert_eq!(on("1"), steady(found));
-    assert_eq!(on("4"), on("1"));
+    assert_eq!(on_any_threads(folder.path(), &flags), steady(found));
 }
 
 #[test]
 fn folds_cover_every_row_and_the_winner_is_saved() {
     let folder = files();
     let flags = [
+        "churn",
+        "--json",
         "--data",
         "train.csv",
         "--label",
@@ -248,13 +181,7 @@ fn numbers_with_a_minus_are_no_dates() {
 fn refusals_are_sentences() {
     let folder = files();
     let refused = |flags: &[&str], why: &str| {
-        let output = lab(folder.path(), flags);
-        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-        assert!(
-            text(&output.stderr).contains(why),
-            "{}",
-            text(&output.stderr)
-        );
+        refuses(folder.path(), &[&["churn"], flags].concat(), why);
     };
     let hold_out = |file: &'static str| ["--train", file, "--test", "test.csv", "--label", "left"];
     refused(
