@@ -17,6 +17,9 @@ pub(crate) struct SolverOptions {
     pub(crate) cost: f32,
     /// Exponent of the extra cost of rare classes: 0 is none, 1 balances every class in full.
     pub(crate) balance: f32,
+    /// How much of a feature's scale is its log-count ratio between a class and the rest, in `[0, 1]`:
+    /// above 0 a feature that occurs in one class alone may weigh more than one that is everywhere.
+    pub(crate) focus: f32,
     /// Most passes over the rows.
     pub(crate) passes_max: u32,
     /// Stops when the largest violation of the optimality conditions is below this.
@@ -38,7 +41,8 @@ pub(crate) struct Weights {
 /// * `labels`, shape `[rows]`: class of each row, below `classes`.
 /// * The same seed gives the same bytes for any number of threads: blocks of classes are tasks.
 /// * Cost: `O(passes · classes · entries)`.
-/// * Source: Hsieh, Chang, Lin, Keerthi and Sundararajan, ICML 2008, algorithms 1 and 3.
+/// * Source: Hsieh, Chang, Lin, Keerthi and Sundararajan, ICML 2008, algorithms 1 and 3; the focus is
+///   Wang and Manning's NB-SVM, ACL 2012, section 2.3.
 pub(crate) fn solve(
     rows: &Rows,
     features: usize,
@@ -89,6 +93,48 @@ fn class_costs(labels: &[u32], classes: usize, options: &SolverOptions) -> Vec<f
     counts.iter().map(weigh).collect()
 }
 
+/// Added to the counts of a feature inside and outside a class, as in naive Bayes.
+const COUNT_PRIOR: f32 = 1.0;
+
+/// Computes the squared scale of every feature in the machine of each class: `1 - focus` and `focus`
+/// times its log-count ratio, absolute and against the mean of all features.
+fn scales<const L: usize>(
+    rows: &Rows,
+    features: usize,
+    labels: &[u32],
+    machines: &[(u32, f32)],
+    focus: f32,
+) -> Vec<[f32; L]> {
+    let mut scales = vec![[COUNT_PRIOR; L]; features];
+    let mut all = vec![2.0 * COUNT_PRIOR; features];
+    for (row, label) in labels.iter().enumerate() {
+        let lane = machines.iter().position(|(class, _)| class == label);
+        for &column in rows.row(row).0 {
+            all[column as usize] += 1.0;
+            if let Some(lane) = lane {
+                scales[column as usize][lane] += 1.0;
+            }
+        }
+    }
+    let total: f64 = all.iter().map(|count| f64::from(*count)).sum();
+    for lane in 0..machines.len() {
+        let inside: f64 = scales.iter().map(|counts| f64::from(counts[lane])).sum();
+        let shift = libm::log((total - inside) / inside) as f32;
+        let mut sum = 0.0;
+        for (counts, all) in scales.iter_mut().zip(&all) {
+            let odds = counts[lane] / (all - counts[lane]);
+            counts[lane] = (libm::logf(odds) + shift).abs();
+            sum += f64::from(counts[lane]);
+        }
+        let mean = (sum / features.max(1) as f64).max(f64::from(f32::MIN_POSITIVE)) as f32;
+        for ratios in &mut scales {
+            let scale = 1.0 - focus + focus * ratios[lane] / mean;
+            ratios[lane] = scale * scale;
+        }
+    }
+    scales
+}
+
 struct Block<const L: usize> {
     weights: Vec<[f32; L]>,
     bias: [f32; L],
@@ -103,6 +149,8 @@ struct Machines<'a, const L: usize> {
     /// `1 / (2 · cost)` of a row of the lane's class, and of any other row.
     ridge: [f32; L],
     ridge_rest: f32,
+    /// Squared scale of each feature: weights are of the features unscaled, so steps carry it.
+    scales: Vec<[f32; L]>,
     block: Block<L>,
     alpha: Vec<[f32; L]>,
 }
@@ -122,6 +170,7 @@ fn solve_block<const L: usize>(
         used: machines.len(),
         ridge: std::array::from_fn(|at| 0.5 / lane(at).1),
         ridge_rest: 0.5 / cost_rest,
+        scales: scales(rows, features, labels, machines, options.focus),
         block: Block {
             weights: vec![[0.0; L]; features],
             bias: [0.0; L],
@@ -166,13 +215,14 @@ impl<const L: usize> Machines<'_, L> {
     fn visit(&mut self, row: usize, label: u32) -> Step {
         let (columns, values) = self.rows.row(row);
         let mut margin = self.block.bias;
-        let mut square = 1.0; // the bias is a feature that is always 1
+        let mut square = [1.0; L]; // the bias is a feature that is always 1
         for (&column, &value) in columns.iter().zip(values) {
             let weights = &self.block.weights[column as usize];
+            let scales = &self.scales[column as usize];
             for lane in 0..L {
                 margin[lane] += weights[lane] * value;
+                square[lane] += scales[lane] * value * value;
             }
-            square += value * value;
         }
         let mut delta = [0.0f32; L];
         let mut step = Step {
@@ -197,15 +247,16 @@ impl<const L: usize> Machines<'_, L> {
                 f32::NEG_INFINITY
             });
             step.violation = step.violation.max(if idle { 0.0 } else { gradient.abs() });
-            let moved = (alpha - gradient / (square + ridge)).max(0.0);
+            let moved = (alpha - gradient / (square[lane] + ridge)).max(0.0);
             alphas[lane] = moved;
             delta[lane] = (moved - alpha) * sign;
         }
         if delta.iter().any(|change| change.abs() > 1e-12) {
             for (&column, &value) in columns.iter().zip(values) {
                 let weights = &mut self.block.weights[column as usize];
+                let scales = &self.scales[column as usize];
                 for lane in 0..L {
-                    weights[lane] += delta[lane] * value;
+                    weights[lane] += delta[lane] * scales[lane] * value;
                 }
             }
             for (bias, change) in self.block.bias.iter_mut().zip(delta) {
@@ -224,6 +275,7 @@ mod tests {
     const EXACT: SolverOptions = SolverOptions {
         cost: 1.0,
         balance: 0.0,
+        focus: 0.0,
         passes_max: 2_000,
         tolerance: 1e-6,
         seed: 3,
@@ -259,6 +311,22 @@ mod tests {
             ..EXACT
         };
         near(solve(&rows, 0, &[1, 0, 0, 0], 2, &balanced).bias[0], 0.0);
+    }
+
+    #[test]
+    fn focus_scales_features_by_their_log_count_ratio() {
+        // Counts with the prior: feature 0 is 2 inside and 1 outside class 1, feature 1 the reverse,
+        // feature 2 is 2 and 2. Log ratios ln 2, -ln 2, 0: scales 3/2, 3/2, 0. Then w of features 0
+        // and 1 minimises w²/2.25 + 2 (1 - w)², so w = 9/11, and feature 2 may not weigh anything.
+        let rows = Rows::from_rows(&[&[(0, 1.0), (2, 1.0)], &[(1, 1.0), (2, 1.0)]]);
+        let focused = SolverOptions {
+            focus: 1.0,
+            ..EXACT
+        };
+        let weights = solve(&rows, 3, &[1, 0], 2, &focused);
+        near(weights.values[0], 9.0 / 11.0);
+        near(weights.values[1], -9.0 / 11.0);
+        near(weights.values[2], 0.0);
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub struct TrainReport {
     pub cost: f64,
     /// Exponent of the extra cost of rare labels.
     pub balance: f64,
+    /// How much the log-count ratios of the features scaled them for the linear machines.
+    pub focus: f64,
     /// Whether the model keeps a network.
     pub has_network: bool,
     /// Share of the network in the answer. 0 with a network: it only tells texts of no label.

@@ -112,10 +112,11 @@ impl Task<'_> {
         }
     }
 
-    pub(crate) fn solver(&self, cost: f32, balance: f32) -> SolverOptions {
+    pub(crate) fn solver(&self, cost: f32, balance: f32, focus: f32) -> SolverOptions {
         SolverOptions {
             cost,
             balance,
+            focus,
             passes_max: PASSES_MAX,
             tolerance: TOLERANCE,
             seed: self.options.seed,
@@ -169,6 +170,7 @@ impl Task<'_> {
             validated_macro_f1: 0.0,
             cost: 1.0,
             balance: 0.0,
+            focus: 0.0,
             has_network: false,
             network_share: 0.0,
             out_of_scope_auroc: None,
@@ -199,7 +201,7 @@ impl Task<'_> {
         let vocabulary = Vocabulary::learn(self.texts, &options);
         let rows = vocabulary.rows(self.texts);
         let (features, classes) = (vocabulary.len(), self.classes);
-        let solver = self.solver(choice.cost, choice.balance);
+        let solver = self.solver(choice.cost, choice.balance, choice.focus);
         let weights = solve(&rows, features, self.labels, classes, &solver);
         let network = choice.network.map(|(share, network)| {
             (

@@ -1,4 +1,4 @@
-//! Validation inside the training rows: which cost, which network, how sharp, how much for rare
+//! Validation inside the training rows: which cost and focus, which network, how sharp, how much for rare
 //! labels. What counts as out of scope is `scope.rs`. Numbers only; nothing is fitted for keeps here.
 
 use std::collections::HashMap;
@@ -23,13 +23,15 @@ const FOLDS: usize = 5;
 /// Costs and balances that validation chooses from: factors of two around the usual 1.
 const COSTS: [f32; 4] = [0.25, 0.5, 1.0, 2.0];
 const BALANCES: [f32; 3] = [0.0, 0.3, 0.6];
+/// How much the log-count ratios scale the features: not at all, or half.
+const FOCUSES: [f32; 2] = [0.0, 0.5];
 /// Shares of features that a network leaves out, to choose from: for few rows, for many.
 const DROPS_FEW_ROWS: &[f32] = &[0.3];
 const DROPS_MANY_ROWS: &[f32] = &[0.5, 0.7];
 /// Shares of the network in the answer that validation chooses from.
 const SHARES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// How far the answer may be tilted towards rare labels: exponents of their rarity.
-const TILTS: [f32; 4] = [0.0, 0.15, 0.3, 0.45];
+const TILTS: [f32; 4] = [0.0, 0.1, 0.2, 0.3];
 /// A network or a tilt must gain this much on validation to be preferred to none: less is luck, and
 /// the simpler model is smaller, faster and easier to explain.
 const GAIN_MIN: f64 = 0.001;
@@ -55,11 +57,22 @@ pub(crate) struct Fold {
     pub(crate) held_labels: Vec<u32>,
 }
 
+/// Linear machines that validation may choose, and what they say of the held-out rows.
+struct Machines {
+    cost: f32,
+    balance: f32,
+    focus: f32,
+    sharpness: f32,
+    /// Probabilities, shape `[rows, classes]`.
+    held: Vec<f32>,
+}
+
 /// What validation chose.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) cost: f32,
     pub(crate) balance: f32,
+    pub(crate) focus: f32,
     /// The network and its share of the answer.
     pub(crate) network: Option<(f32, NetworkOptions)>,
     pub(crate) sharpness: f32,
@@ -71,6 +84,13 @@ pub(crate) struct Choice {
     pub(crate) report: TrainReport,
 }
 
+impl Choice {
+    fn take(&mut self, machines: &Machines) {
+        (self.cost, self.balance) = (machines.cost, machines.balance);
+        (self.focus, self.sharpness) = (machines.focus, machines.sharpness);
+    }
+}
+
 impl Task<'_> {
     /// Chooses everything by validation; too few rows choose the defaults.
     pub(crate) fn choose(&self) -> Choice {
@@ -78,6 +98,7 @@ impl Task<'_> {
         let mut choice = Choice {
             cost: 1.0,
             balance: 0.0,
+            focus: 0.0,
             network: None,
             sharpness: SHARPNESS_UNKNOWN,
             tilts: vec![0.0; self.classes],
@@ -92,11 +113,8 @@ impl Task<'_> {
             .iter()
             .flat_map(|fold| fold.held_labels.clone())
             .collect();
-        let margins = self.choose_machines(&folds, &truth, &mut choice);
-        choice.sharpness = fit_sharpness(&margins, &truth);
-        let mut linear = margins.clone();
-        sharpen(&mut linear, self.classes, choice.sharpness);
-        let logs = self.choose_mixture(&folds, &truth, &linear, &mut choice);
+        let machines = FOCUSES.map(|focus| self.best_machines(&folds, &truth, focus));
+        let logs = self.choose_mixture(&folds, &truth, &machines, &mut choice);
         choice.last_sharpness = fit_sharpness(&logs, &truth);
         self.choose_scope(&folds, &mut choice);
         let said = argmax_rows(&logs, self.classes);
@@ -106,6 +124,7 @@ impl Task<'_> {
         choice.report.validated_macro_f1 = f1;
         choice.report.cost = f64::from(choice.cost);
         choice.report.balance = f64::from(choice.balance);
+        choice.report.focus = f64::from(choice.focus);
         choice.report.has_network = choice.network.is_some();
         choice.report.network_share = choice.network.map_or(0.0, |(share, _)| f64::from(share));
         choice
@@ -161,28 +180,36 @@ impl Task<'_> {
             .collect()
     }
 
-    /// Chooses the cost, then the balance at that cost, and returns the held-out margins.
-    fn choose_machines(&self, folds: &[Fold], truth: &[u32], choice: &mut Choice) -> Vec<f32> {
-        let mut best = (f64::NEG_INFINITY, Vec::new());
-        let mut consider = |cost: f32, balance: f32, choice: &mut Choice| {
-            let solver = self.solver(cost, balance);
-            let margins: Vec<f32> = folds
+    /// Chooses the cost, then the balance at that cost, for machines of one focus.
+    fn best_machines(&self, folds: &[Fold], truth: &[u32], focus: f32) -> Machines {
+        let try_out = |cost: f32, balance: f32| {
+            let solver = self.solver(cost, balance, focus);
+            let held = folds
                 .iter()
-                .flat_map(|fold| self.held_margins(fold, &solver))
-                .collect();
-            let worth = worth(truth, &margins, self.classes);
-            if worth > best.0 {
-                best = (worth, margins);
-                (choice.cost, choice.balance) = (cost, balance);
-            }
+                .flat_map(|fold| self.held_margins(fold, &solver));
+            let held: Vec<f32> = held.collect();
+            let sharpness = SHARPNESS_UNKNOWN;
+            let machines = Machines {
+                cost,
+                balance,
+                focus,
+                sharpness,
+                held,
+            };
+            (worth(truth, &machines.held, self.classes), machines)
         };
-        for cost in COSTS {
-            consider(cost, 0.0, choice);
-        }
-        for balance in &BALANCES[1..] {
-            consider(choice.cost, *balance, choice);
-        }
-        best.1
+        let better = |best: (f64, Machines), next: (f64, Machines)| {
+            if next.0 > best.0 { next } else { best }
+        };
+        let first = try_out(COSTS[0], BALANCES[0]);
+        let costs = COSTS[1..].iter().map(|cost| try_out(*cost, BALANCES[0]));
+        let best = costs.fold(first, better);
+        let cost = best.1.cost;
+        let balances = BALANCES[1..].iter().map(|balance| try_out(cost, *balance));
+        let (_, mut machines) = balances.fold(best, better);
+        machines.sharpness = fit_sharpness(&machines.held, truth);
+        sharpen(&mut machines.held, self.classes, machines.sharpness);
+        machines
     }
 
     fn held_margins(&self, fold: &Fold, solver: &SolverOptions) -> Vec<f32> {
@@ -191,32 +218,45 @@ impl Task<'_> {
         margins(&weights, &fold.held_rows, self.classes)
     }
 
-    /// Chooses network, share and tilt, and returns the logarithms of the held-out answers.
+    /// Chooses machines, network, share and tilt, and returns the logarithms of the held-out answers.
     fn choose_mixture(
         &self,
         folds: &[Fold],
         truth: &[u32],
-        linear: &[f32],
+        machines: &[Machines],
         choice: &mut Choice,
     ) -> Vec<f32> {
         let networks = self.held_out_networks(folds);
-        let alone = vec![(0.0, None, linear.to_vec())];
-        let mixed = networks.iter().flat_map(|(options, network)| {
-            SHARES[1..].iter().map(move |share| {
-                let pairs = linear.iter().zip(network);
-                let mixed = pairs.map(|(l, n)| (1.0 - share) * l + share * n).collect();
-                (*share, Some(*options), mixed)
-            })
+        let mut best = (f64::NEG_INFINITY, Vec::new());
+        for machines in machines {
+            let logs = tilted_logs(&machines.held, &self.tilts(0.0));
+            let worth = worth(truth, &logs, self.classes) + GAIN_MIN;
+            if worth > best.0 {
+                best = (worth, logs);
+                choice.take(machines);
+            }
+        }
+        let mixtures = machines.iter().flat_map(|machines| {
+            let alone = (machines, 0.0, None, machines.held.clone());
+            let mixed = networks.iter().flat_map(move |(options, network)| {
+                SHARES[1..].iter().map(move |share| {
+                    let pairs = machines.held.iter().zip(network);
+                    let mixed = pairs.map(|(l, n)| (1.0 - share) * l + share * n).collect();
+                    (machines, *share, Some(*options), mixed)
+                })
+            });
+            std::iter::once(alone).chain(mixed)
         });
-        let plain = tilted_logs(linear, &self.tilts(0.0));
-        let mut best = (worth(truth, &plain, self.classes) + GAIN_MIN, plain);
-        for (share, options, mixed) in alone.into_iter().chain(mixed) {
+        for (machines, share, options, mixed) in mixtures {
+            let untilted = accuracy(truth, &mixed, self.classes);
             for tilt in TILTS {
                 let tilts = self.tilts(tilt);
                 let logs = tilted_logs(&mixed, &tilts);
                 let worth = worth(truth, &logs, self.classes);
-                if worth > best.0 {
+                // Rare labels may not be paid for with right answers.
+                if worth > best.0 && accuracy(truth, &logs, self.classes) >= untilted {
                     best = (worth, logs);
+                    choice.take(machines);
                     choice.network = options.map(|options| (share, options));
                     choice.tilts = tilts;
                 }
@@ -289,6 +329,10 @@ impl Task<'_> {
 fn worth(truth: &[u32], scores: &[f32], classes: usize) -> f64 {
     let (accuracy, f1) = accuracy_and_macro_f1(truth, &argmax_rows(scores, classes), classes);
     0.75 * accuracy + 0.25 * f1
+}
+
+fn accuracy(truth: &[u32], scores: &[f32], classes: usize) -> f64 {
+    accuracy_and_macro_f1(truth, &argmax_rows(scores, classes), classes).0
 }
 
 fn argmax_rows(scores: &[f32], classes: usize) -> Vec<u32> {

@@ -144,6 +144,7 @@ fn explain(report: &TrainReport) -> serde_json::Value {
         },
         "cost": report.cost,
         "balance": report.balance,
+        "focus": report.focus,
         "network_share": report.network_share,
         "features": report.features,
         "validation_rows": report.validated_rows,
