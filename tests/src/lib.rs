@@ -8,4 +8,4 @@ mod scan;
 pub use five::{Five, SERVICES};
 pub use process::{Launch, Process, binary, real_data};
 pub use rapport_types::testing::free_port;
-pub use scan::{Hit, scan};
+pub use scan::{FRAME, Hit, scan, scan_postgres, scan_redis};

@@ -99,9 +99,8 @@ pub fn run(args: TrainArgs) -> Result<(), Failure> {
 fn read(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let mut rows = Vec::new();
     let mut by_label: BTreeMap<String, usize> = BTreeMap::new();
-    for (number, fields) in open_csv(path, &["text", "label"])?.enumerate() {
-        let fields = fields?;
-        let line = number + 2;
+    for record in open_csv(path, &["text", "label"])? {
+        let (line, fields) = record?;
         let [text, label] = &fields[..] else {
             return Err(Failure::Usage(format!(
                 "{}, line {line}: has too few columns",

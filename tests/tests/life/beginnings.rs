@@ -1,39 +1,27 @@
 //! From the first look to customer service, each chapter with every service's answer.
 
-use rapport_api::ads::v1 as ads;
 use rapport_api::care::v1 as care;
-use rapport_api::evaluate::v1 as evaluate;
 use rapport_api::event::v1 as events;
 use rapport_api::profile::v1 as profile;
 use rapport_api::profile::v1::IdentifierKind;
-use rapport_api::recommend::v1 as recommend;
-use rapport_api::r#type::v1::{ConsentState, Degraded, Money, Purpose};
-use rapport_rpc::reason_of;
+use rapport_api::r#type::v1::{ConsentState, Degraded, Purpose};
 
+use super::answers::Answers;
 use super::calls::{any, eventually};
 use super::{CANARIES, Life};
 
+/// What is granted and withdrawn in this life.
+pub(super) const PURPOSES: [Purpose; 4] = [
+    Purpose::Personalise,
+    Purpose::Advertise,
+    Purpose::Emotion,
+    Purpose::Measure,
+];
+
 impl Life {
     pub(crate) async fn browses_anonymously(&mut self) {
-        let items = ["tea", "cup", "pot"].map(|id| recommend::Item {
-            item_id: id.to_owned(),
-            title: id.to_owned(),
-            category: "kitchen".to_owned(),
-            price: Some(Money {
-                currency: "CNY".to_owned(),
-                micros: 9_000_000,
-            }),
-            available: true,
-            ..Default::default()
-        });
-        let request = recommend::UpsertItemsRequest {
-            request_id: "items".to_owned(),
-            items: items.to_vec(),
-        };
-        self.catalogue.upsert_items(request).await.unwrap();
-
         self.phone = self.resolve(IdentifierKind::Device, "phone").await;
-        let (phone, refused) = (self.phone.clone(), self.phone.clone());
+        let phone = self.phone.clone();
         let viewed = self
             .collect(profile::NewEvent {
                 event_id: "view-1".to_owned(),
@@ -59,21 +47,14 @@ impl Life {
             })
             .await;
         assert_eq!(searched.outcome(), profile::EventOutcome::Accepted);
-        // Nothing was granted: profile refuses, recommend answers for everybody.
-        let status = self.profile_of(&refused).await.unwrap_err();
-        assert_eq!(reason_of(&status).as_deref(), Some("CONSENT_MISSING"));
-        assert_eq!(self.recommended(&phone).await.degraded(), Degraded::Consent);
+        // Nothing was granted: who cannot answer for everybody refuses.
+        self.all_answer("browsing", &phone, &Answers::refused())
+            .await;
     }
 
-    pub(crate) async fn signs_in_and_is_linked_to_a_second_device(&mut self) {
-        let purposes = [
-            Purpose::Personalise,
-            Purpose::Advertise,
-            Purpose::Emotion,
-            Purpose::Measure,
-        ];
+    pub(crate) async fn signs_in(&mut self) {
         let phone = self.phone.clone();
-        self.set_consent("grant", &phone, &purposes, ConsentState::Granted)
+        self.set_consent("grant", &phone, &PURPOSES, ConsentState::Granted)
             .await;
         self.collect(profile::NewEvent {
             event_id: "sign-up-1".to_owned(),
@@ -93,6 +74,17 @@ impl Life {
         .await;
         self.login = self.resolve(IdentifierKind::Login, CANARIES[5]).await;
         self.tablet = self.resolve(IdentifierKind::Device, "tablet").await;
+        // What the phone granted is the phone's alone as yet.
+        let (login, tablet) = (self.login.clone(), self.tablet.clone());
+        let alone = Answers::personal(1, &["tea"]);
+        self.all_answer("signed in", &phone, &alone).await;
+        for subject in [login, tablet] {
+            self.all_answer("signed in elsewhere", &subject, &Answers::refused())
+                .await;
+        }
+    }
+
+    pub(crate) async fn is_linked_to_a_second_device(&mut self) {
         for (number, device) in [self.phone.clone(), self.tablet.clone()]
             .into_iter()
             .enumerate()
@@ -104,99 +96,46 @@ impl Life {
                 evidence: "sign_in".to_owned(),
                 validate_only: false,
             };
-            self.tablet_link = self
-                .subjects
-                .link_subjects(request)
-                .await
-                .unwrap()
-                .into_inner()
-                .link_id;
+            let linked = self.subjects.link_subjects(request).await.unwrap();
+            self.tablet_link = linked.into_inner().link_id;
         }
         let request = profile::GetPersonRequest {
             subject_id: self.tablet.clone(),
         };
-        let person = self
-            .subjects
-            .get_person(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .person
-            .unwrap();
+        let person = self.subjects.get_person(request).await.unwrap();
+        let person = person.into_inner().person.unwrap();
         assert_eq!(person.members.len(), 3);
         assert_eq!(
             person.anchor, self.phone,
             "the earliest-created member stands for the person"
         );
+        self.all_answer_as_one_person("linked").await;
         let tablet = self.tablet.clone();
-        eventually!("the profile folds three subjects", {
-            self.profile_of(&tablet).await.is_ok_and(|known| {
-                known.members == 3 && known.tags.iter().any(|tag| tag.name.contains("kitchen"))
-            })
+        eventually!("the tablet's profile tells what the phone saw", {
+            self.profile_of(&tablet)
+                .await
+                .is_ok_and(|known| known.tags.iter().any(|tag| tag.name.contains("kitchen")))
         });
+    }
+
+    /// Every service gives all three subjects the one person's answer.
+    async fn all_answer_as_one_person(&mut self, chapter: &str) {
+        let one = Answers::personal(3, &["tea"]);
+        for subject in [&self.phone, &self.login, &self.tablet].map(Clone::clone) {
+            self.all_answer(chapter, &subject, &one).await;
+        }
     }
 
     pub(crate) async fn is_recommended_to_as_one_person(&mut self) {
         let tablet = self.tablet.clone();
-        eventually!("the tablet's timeline holds what the phone saw", {
-            let request = recommend::GetTimelineRequest {
-                subject_id: tablet.clone(),
-                page_size: 5,
-            };
-            self.recommend
-                .get_timeline(request)
-                .await
-                .is_ok_and(|answer| {
-                    answer
-                        .into_inner()
-                        .entries
-                        .iter()
-                        .any(|entry| entry.item_id == "tea")
-                })
-        });
         let shown = self.recommended(&tablet).await;
         assert_ne!(shown.degraded(), Degraded::Consent);
         assert_eq!(shown.decision_id.len(), 16);
         assert!(shown.items.iter().all(|one| !one.reasons.is_empty()));
+        self.all_answer_as_one_person("served").await;
     }
 
     pub(crate) async fn is_capped_as_one_person(&mut self) {
-        let campaign = ads::Campaign {
-            campaign_id: "spring".to_owned(),
-            name: "Spring".to_owned(),
-            state: ads::DeliveryState::Active as i32,
-            ..Default::default()
-        };
-        let request = ads::UpsertCampaignRequest {
-            request_id: "campaign".to_owned(),
-            campaign: Some(campaign),
-        };
-        self.campaigns.upsert_campaign(request).await.unwrap();
-        let creative = ads::Creative {
-            creative_id: "c".to_owned(),
-            headline: "Tea for everybody".to_owned(),
-            landing: "tea".to_owned(),
-            ..Default::default()
-        };
-        let line_item = ads::LineItem {
-            line_item_id: "li".to_owned(),
-            campaign_id: "spring".to_owned(),
-            state: ads::DeliveryState::Active as i32,
-            bid_type: ads::BidType::Cpc as i32,
-            bid_micros: 1_000_000,
-            budget_micros: 100_000_000,
-            caps: vec![ads::FrequencyCap {
-                impressions_max: 2,
-                window_hours: 24,
-            }],
-            creatives: vec![creative],
-            ..Default::default()
-        };
-        let request = ads::UpsertLineItemRequest {
-            request_id: "line-item".to_owned(),
-            line_item: Some(line_item),
-        };
-        self.campaigns.upsert_line_item(request).await.unwrap();
         let (phone, tablet) = (self.phone.clone(), self.tablet.clone());
         let mut number = 0;
         eventually!("an ad is shown on the phone", {
@@ -215,54 +154,19 @@ impl Life {
             assert!(answer.winner.is_none());
             assert_eq!(answer.considered[0].outcome, "FREQUENCY", "{answer:?}");
         }
+        self.all_answer_as_one_person("capped").await;
     }
 
     pub(crate) async fn is_assigned_as_one_person(&mut self) {
-        let variant = |key: &str| evaluate::Variant {
-            key: key.to_owned(),
-            share: 5_000,
-        };
-        let experiment = evaluate::Experiment {
-            key: "layout".to_owned(),
-            hypothesis: "stories sell".to_owned(),
-            variants: vec![variant("classic"), variant("stories")],
-            ..Default::default()
-        };
-        let request = evaluate::UpsertExperimentRequest {
-            request_id: "experiment".to_owned(),
-            experiment: Some(experiment),
-        };
-        self.experiments.upsert_experiment(request).await.unwrap();
-        let request = evaluate::SetExperimentStateRequest {
-            request_id: "start".to_owned(),
-            key: "layout".to_owned(),
-            state: evaluate::ExperimentState::Running as i32,
-        };
-        self.experiments
-            .set_experiment_state(request)
-            .await
-            .unwrap();
         let (phone, tablet) = (self.phone.clone(), self.tablet.clone());
         let on_phone = self.assigned(&phone).await;
         assert_eq!(on_phone.len(), 1);
         assert_eq!(on_phone[0].reason, "SPLIT");
         assert_eq!(on_phone, self.assigned(&tablet).await);
+        self.all_answer_as_one_person("assigned").await;
     }
 
     pub(crate) async fn writes_to_customer_service(&mut self) {
-        let agent = care::Agent {
-            agent_id: "li".to_owned(),
-            name: "Li".to_owned(),
-            languages: vec!["zh".to_owned(), "en".to_owned()],
-            capacity: 2,
-            presence: care::Presence::Online as i32,
-            ..Default::default()
-        };
-        let request = care::UpsertAgentRequest {
-            request_id: "agent".to_owned(),
-            agent: Some(agent),
-        };
-        self.agents.upsert_agent(request).await.unwrap();
         let text = format!("太过分了，我要退款！{}", CANARIES[4]);
         let request = care::OpenCaseRequest {
             request_id: "case".to_owned(),
@@ -280,5 +184,6 @@ impl Life {
         };
         let case = self.cases.get_case(request).await.unwrap().into_inner();
         assert_eq!(case.messages[0].text, text);
+        self.all_answer_as_one_person("helped").await;
     }
 }

@@ -1,8 +1,13 @@
 //! The five processes of one life, and its chapters.
 
+mod answers;
 mod beginnings;
 mod calls;
 mod endings;
+mod servers;
+mod shop;
+
+use std::path::PathBuf;
 
 use rapport_api::ads::v1::campaign_service_client::CampaignServiceClient;
 use rapport_api::ads::v1::decision_service_client::DecisionServiceClient;
@@ -17,8 +22,10 @@ use rapport_api::profile::v1::subject_service_client::SubjectServiceClient;
 use rapport_api::recommend::v1::catalog_service_client::CatalogServiceClient;
 use rapport_api::recommend::v1::recommend_service_client::RecommendServiceClient;
 use rapport_rpc::{Channel, ClientConfig, connect};
-use rapport_stories::{Five, Launch, Process};
+use rapport_stories::{FRAME, Five, Launch, Process};
 use tempfile::TempDir;
+
+pub(crate) use servers::Servers;
 
 /// Text that must never lie on a disk in the clear, nor in a log.
 pub(crate) const CANARIES: [&str; 6] = [
@@ -29,6 +36,20 @@ pub(crate) const CANARIES: [&str; 6] = [
     "canary-message-c0de",
     "canary-login-3a77",
 ];
+
+/// The folder of the packed part of the log.
+const SEGMENTS: &str = "segments";
+
+/// What a life happens on.
+#[derive(Default)]
+pub(crate) struct Setting<'a> {
+    /// Postgres and Redis. `None`: files and memory.
+    pub(crate) servers: Option<&'a Servers>,
+    /// What profile is started with.
+    pub(crate) flags: &'a [&'a str],
+    /// Whether the log's rows become packed segments as soon as they are there.
+    pub(crate) is_packed: bool,
+}
 
 /// Five processes and clients to all of their services.
 pub(crate) struct Life {
@@ -49,17 +70,32 @@ pub(crate) struct Life {
     pub(crate) login: Vec<u8>,
     pub(crate) tablet_link: Vec<u8>,
     pub(crate) case_id: Vec<u8>,
+    /// Counts requests that are made again and again, each under an id of its own.
+    pub(crate) asked: u32,
 }
 
 impl Life {
-    /// Starts the five processes; `flags` go to profile.
-    pub(crate) async fn begin(flags: &[&str]) -> Self {
-        let with_flags = |name: &str, launch: Launch| match name {
-            "profile" => flags.iter().fold(launch, |launch, flag| launch.arg(*flag)),
-            _ => launch,
-        };
+    /// Starts the five processes.
+    pub(crate) async fn begin(setting: &Setting<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let five = Five::start(folder, with_flags).await.unwrap();
+        let segments = folder.path().join(SEGMENTS);
+        let adjust = |name: &str, launch: Launch| {
+            let mut launch = match setting.servers {
+                Some(servers) => servers.lend(name, launch),
+                None => launch,
+            };
+            if name == "profile" {
+                launch = setting.flags.iter().fold(launch, |it, flag| it.arg(*flag));
+                if setting.is_packed {
+                    launch = launch
+                        .env("PROFILE_SEGMENTS", &segments)
+                        .env("PROFILE_SEAL_EVERY", "100ms")
+                        .env("PROFILE_SEGMENT_AGE", "0s");
+                }
+            }
+            launch
+        };
+        let five = Five::start(folder, adjust).await.unwrap();
         let channel = |process: &Process| connect(&ClientConfig::new(process.url())).unwrap();
         let to_profile = channel(&five.profile);
         let to_recommend = channel(&five.recommend);
@@ -83,12 +119,49 @@ impl Life {
             login: Vec::new(),
             tablet_link: Vec::new(),
             case_id: Vec::new(),
+            asked: 0,
         }
+    }
+
+    /// Every chapter but the last.
+    pub(crate) async fn is_lived_up_to_erasure(&mut self) {
+        self.finds_a_shop().await;
+        self.browses_anonymously().await;
+        self.signs_in().await;
+        self.is_linked_to_a_second_device().await;
+        self.is_recommended_to_as_one_person().await;
+        self.is_capped_as_one_person().await;
+        self.is_assigned_as_one_person().await;
+        self.writes_to_customer_service().await;
+        self.withdraws_on_one_device_and_turns_non_personal_on_the_other()
+            .await;
+        self.is_unlinked_exactly().await;
     }
 
     /// Stops the processes, those first that need the others; returns what they left on disk.
     pub(crate) async fn end(self) -> TempDir {
         self.five.stop().await.unwrap()
+    }
+
+    /// Returns the folder of the packed part of the log.
+    pub(crate) fn segments(&self) -> PathBuf {
+        self.five.folder().join(SEGMENTS)
+    }
+
+    /// Returns whether a file of the packed part of the log holds something packed.
+    pub(crate) fn has_segments(&self) -> bool {
+        let mut folders = vec![self.segments()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read(path).is_ok_and(|bytes| holds_a_frame(&bytes)) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Returns the subject of an identifier.
@@ -107,4 +180,8 @@ impl Life {
             .into_inner()
             .subject_id
     }
+}
+
+fn holds_a_frame(bytes: &[u8]) -> bool {
+    bytes.windows(FRAME.len()).any(|window| window == FRAME)
 }

@@ -185,14 +185,15 @@ pub(super) fn read<'a>(
     }))
 }
 
-/// Returns the records of a CSV file, each with the wanted columns in their order.
+/// Returns the records of a CSV file, each with the line that it begins on, from 1, and the wanted columns in
+/// their order.
 ///
 /// # Errors
 /// As [`read`].
 pub fn open_csv(
     path: &Path,
     wanted: &[&str],
-) -> Result<impl Iterator<Item = Result<Vec<String>, Failure>> + use<>, Failure> {
+) -> Result<impl Iterator<Item = Result<(u64, Vec<String>), Failure>> + use<>, Failure> {
     let mut reader = csv::ReaderBuilder::new().from_reader(open(path)?);
     let file = path.display().to_string();
     let header = reader
@@ -203,10 +204,12 @@ pub fn open_csv(
     let places = places(&file, &header, &wanted)?;
     Ok(reader.into_records().map(move |record| {
         let record = record.map_err(|error| bad_csv(&file, &error))?;
-        Ok(places
+        // A quoted line break makes a record's line a later one than its number.
+        let line = record.position().map_or(0, csv::Position::line);
+        let fields = places
             .iter()
-            .map(|place| record.get(*place).unwrap_or("").to_owned())
-            .collect())
+            .map(|place| record.get(*place).unwrap_or("").to_owned());
+        Ok((line, fields.collect()))
     }))
 }
 

@@ -58,9 +58,25 @@ fn the_demo_shows_every_station_and_leaves_a_report_in_two_languages() {
     ] {
         assert!(said.contains(told), "no `{told}` in: {said}");
     }
+    assert_every_service_turned_non_personal(&said);
     let charts = charts_of(&report.join("report-en.html"), "en");
     assert_eq!(charts, charts_of(&report.join("report-zh.html"), "zh"));
     assert!(charts > 2, "{charts} charts");
+}
+
+/// The tour looks at each service until it answers without personal data, and says how long that took.
+fn assert_every_service_turned_non_personal(said: &str) {
+    for service in ["profile", "recommend", "ads", "care", "evaluate"] {
+        let turned = said.lines().filter(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ["non-personal", "after", taken, "ms"] = words.get(1..).unwrap_or_default() else {
+                return false;
+            };
+            words[0] == service && taken.parse::<u64>().is_ok()
+        });
+        assert_eq!(turned.count(), 1, "{service} in: {said}");
+    }
+    assert!(!said.contains("still personal"), "{said}");
 }
 
 /// Returns how many charts a report shows, after reading its body as XML (the head has HTML's own void

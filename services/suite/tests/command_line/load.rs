@@ -46,3 +46,17 @@ fn every_scenario_counts_grpc_statuses_and_prints_one_object() {
         assert!(quantile("p99_ms") <= quantile("max_ms"), "{measured}");
     }
 }
+
+/// A refusal is counted under its own name: the people of this load granted nothing.
+#[test]
+fn refusals_are_counted_by_their_own_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::start(folder.path());
+    let mut arguments = vec!["load", "profile", "--grant", "false", "--json"];
+    arguments.extend(["--rate", "40", "--duration", "1s", "--warm-up", "0s"]);
+    arguments.extend(["--subjects", "20"]);
+    let measured = json(&served.run(&arguments));
+    let statuses = measured["statuses"].as_object().unwrap();
+    let names: Vec<_> = statuses.keys().map(String::as_str).collect();
+    assert_eq!(names, ["PERMISSION_DENIED"], "{measured}");
+}

@@ -4,6 +4,8 @@
 
 mod demo;
 mod exits;
+mod import;
 mod interrupt;
 mod load;
 mod support;
+mod train;
