@@ -156,6 +156,16 @@ pub const PEOPLE_VIEW_AGE: Metric = Metric {
 };
 
 /// Events that projections applied.
+/// Events refused because their id was used for another event: each is a caller's mistake or an attempt
+/// to suppress an event.
+pub const LOG_DEDUP_CONFLICTS: Metric = Metric {
+    name: "log_dedup_conflicts_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Events refused because their id was used for another event of the same source.",
+    labels: &[],
+};
+
 pub const PROJECTION_EVENTS: Metric = Metric {
     name: "projection_events_total",
     kind: Kind::Counter,
@@ -285,6 +295,7 @@ pub const METRICS: &[&Metric] = &[
     &EXPERIMENTS_AGE,
     &RECOMMENDATIONS,
     &RECOMMEND_TRAINING_DURATION,
+    &LOG_DEDUP_CONFLICTS,
     &RECOMMEND_SNAPSHOT_DURATION,
 ];
 

@@ -9,6 +9,7 @@ use rapport_api::policy::{self, EventPolicy, WithoutConsent};
 use rapport_api::profile::v1 as pb;
 use rapport_flow::People;
 use rapport_telemetry::context::{ORIGIN_BYTES, Origin};
+use rapport_telemetry::names::LOG_DEDUP_CONFLICTS;
 use rapport_types::{Clock, Purpose, PurposeSet, SubjectId, UnixMillis, partition_of};
 
 use crate::error::{self, Error};
@@ -269,7 +270,10 @@ fn to_result(subject: Option<SubjectId>, partition: u32, outcome: Appended) -> p
         Appended::Duplicate(partition, sequence) => {
             (pb::EventOutcome::Duplicate, partition, sequence)
         }
-        Appended::Conflict => return rejected(subject, error::EVENT_ID_CONFLICT),
+        Appended::Conflict => {
+            LOG_DEDUP_CONFLICTS.add(1, &[]);
+            return rejected(subject, error::EVENT_ID_CONFLICT);
+        }
     };
     pb::EventResult {
         outcome: outcome as i32,
