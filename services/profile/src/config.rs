@@ -1,6 +1,6 @@
 //! What an operator may set about profile.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub struct Config {
     /// Writers of the event log on Postgres, each owning its share of the partitions.
     #[arg(long, env = "PROFILE_LOG_WRITERS", default_value = "4")]
     pub log_writers: NonZeroU32,
+    /// Most requests of the backfill lane worked on at a time; further ones are told when to come back.
+    /// An import sends two at a time.
+    #[arg(long, env = "PROFILE_BACKFILL_CALLS_MAX", default_value = "4")]
+    pub backfill_calls_max: NonZeroU16,
     /// The old part of the log.
     #[command(flatten)]
     pub segments: SegmentConfig,

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 //! Profile through a real server and a real client, on SQLite and on Postgres.
 
+mod backfill;
 mod chaos;
 mod chaos_seal;
 mod collect;
