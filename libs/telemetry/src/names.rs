@@ -110,6 +110,16 @@ pub const RPC_SERVER_CONNECTIONS_REFUSED: Metric = Metric {
     labels: &[],
 };
 
+/// Connections that were told to calm down: an attack by rapid resets, or a caller of ours that gives up
+/// more calls than one connection may.
+pub const RPC_SERVER_CONNECTIONS_CALMED: Metric = Metric {
+    name: "rpc_server_connections_calmed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Connections closed with ENHANCE_YOUR_CALM because their peer reset too many streams.",
+    labels: &[],
+};
+
 /// Endpoints that client channels may use.
 pub const RPC_CLIENT_ENDPOINTS: Metric = Metric {
     name: "rpc_client_endpoints_serving",
@@ -146,16 +156,6 @@ pub const LOG_READER_GAPS: Metric = Metric {
     labels: &[READER],
 };
 
-/// How old the view of consent, persons and erasures is.
-pub const PEOPLE_VIEW_AGE: Metric = Metric {
-    name: "people_view_age_seconds",
-    kind: Kind::Gauge,
-    unit: Unit::Seconds,
-    help: "Time since the view of consent and persons was known to be complete; above 5 it permits nothing.",
-    labels: &[],
-};
-
-/// Events that projections applied.
 /// Events refused because their id was used for another event: each is a caller's mistake or an attempt
 /// to suppress an event.
 pub const LOG_DEDUP_CONFLICTS: Metric = Metric {
@@ -166,6 +166,16 @@ pub const LOG_DEDUP_CONFLICTS: Metric = Metric {
     labels: &[],
 };
 
+/// How old the view of consent, persons and erasures is.
+pub const PEOPLE_VIEW_AGE: Metric = Metric {
+    name: "people_view_age_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time since the view of consent and persons was known to be complete; above 5 it permits nothing.",
+    labels: &[],
+};
+
+/// Events that projections applied.
 pub const PROJECTION_EVENTS: Metric = Metric {
     name: "projection_events_total",
     kind: Kind::Counter,
@@ -281,9 +291,11 @@ pub const METRICS: &[&Metric] = &[
     &AUTHZ_DENIED,
     &RPC_SERVER_CONNECTIONS,
     &RPC_SERVER_CONNECTIONS_REFUSED,
+    &RPC_SERVER_CONNECTIONS_CALMED,
     &RPC_CLIENT_ENDPOINTS,
     &LOG_READER_RECONNECTS,
     &LOG_READER_GAPS,
+    &LOG_DEDUP_CONFLICTS,
     &PEOPLE_VIEW_AGE,
     &PROJECTION_EVENTS,
     &PROJECTION_LAG,
@@ -295,7 +307,6 @@ pub const METRICS: &[&Metric] = &[
     &EXPERIMENTS_AGE,
     &RECOMMENDATIONS,
     &RECOMMEND_TRAINING_DURATION,
-    &LOG_DEDUP_CONFLICTS,
     &RECOMMEND_SNAPSHOT_DURATION,
 ];
 
