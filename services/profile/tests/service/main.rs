@@ -3,6 +3,7 @@
 
 mod backfill;
 mod chaos;
+mod chaos_full;
 mod chaos_seal;
 mod collect;
 mod consent;
