@@ -309,3 +309,70 @@ fn documents_name_verbs_that_exist() {
         "README.md names make verbs that do not exist: {unknown:?}"
     );
 }
+
+/// The tests that a row of the table of invariants names, as `path::test`.
+fn named_tests(row: &str) -> Vec<(&str, &str)> {
+    let spans = row.split('`').skip(1).step_by(2);
+    spans.filter_map(|span| span.split_once("::")).collect()
+}
+
+/// Whether `text` has a function of that name marked as a test, given to a contract suite or a law.
+fn has_test(text: &str, name: &str) -> bool {
+    let function = format!("fn {name}(");
+    text.lines().enumerate().any(|(at, line)| {
+        let before = text.lines().take(at).collect::<Vec<_>>();
+        let marked = before.iter().rev().take_while(|line| is_attribute(line));
+        line.contains(&function)
+            && (marked.into_iter().any(|line| line.contains("test"))
+                || text.contains("proptest!") && line.starts_with("    ")
+                || text.contains("store_contract!") && mentions(&before, name))
+    })
+}
+
+fn is_attribute(line: &str) -> bool {
+    line.trim_start().starts_with("#[")
+}
+
+/// Whether one of `lines` is an entry of a list of test names.
+fn mentions(lines: &[&str], name: &str) -> bool {
+    lines
+        .iter()
+        .any(|line| line.trim().trim_matches(['[', ']', ',']) == name)
+}
+
+#[test]
+fn every_invariant_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| I"))
+        .collect();
+    assert_eq!(rows.len(), 10, "I1 to I10");
+    let mut wrong = Vec::new();
+    for row in rows {
+        let named = named_tests(row);
+        if named.is_empty() {
+            wrong.push(format!("no test is named: {row}"));
+        }
+        for (path, test) in named {
+            let file = fs::read_to_string(root().join(path)).unwrap_or_default();
+            if !has_test(&file, test) {
+                wrong.push(format!("{path} has no test {test}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The negative control of the test above.
+#[test]
+fn a_function_that_no_runner_calls_is_no_test() {
+    assert!(has_test("#[test]\nfn a() {}\n", "a"));
+    assert!(has_test(
+        "store_contract!(\n    [\n        a,\n    ]\n);\nfn a(",
+        "a"
+    ));
+    assert!(!has_test("fn a() {}\n", "a"));
+    assert!(!has_test("store_contract!(open, [b]);\nfn a(", "a"));
+    assert!(!has_test("#[test]\nfn ab() {}\n", "a"));
+}

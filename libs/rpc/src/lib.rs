@@ -64,6 +64,8 @@ pub use health::{Health, healthcheck};
 pub use in_process::{InProcessConnector, Incoming, in_process};
 pub use server::{Bound, ServeError, Server, serve};
 pub use signal::shutdown_signal;
-pub use status::{FieldViolation, RpcError, code_name, invalid_request, reason_of, rpc_error};
+pub use status::{
+    FieldViolation, RpcError, code_name, invalid_request, reason_of, retry_after_of, rpc_error,
+};
 pub use stopped::stopped;
 pub use token::Caller;

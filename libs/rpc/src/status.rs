@@ -172,6 +172,12 @@ pub fn reason_of(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
+/// Returns when the same call may be tried again, `None` when the status does not say.
+#[must_use]
+pub fn retry_after_of(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
 /// Returns the code's name as the conventions write it, such as `DEADLINE_EXCEEDED`.
 #[must_use]
 pub fn code_name(code: Code) -> &'static str {
@@ -236,8 +242,7 @@ mod tests {
         assert_eq!(info.metadata.get("limit").map(String::as_str), Some("7"));
         let fields = status.get_details_bad_request().unwrap().field_violations;
         assert_eq!(fields.len(), FIELD_VIOLATIONS_MAX);
-        let retry = status.get_details_retry_info().unwrap();
-        assert_eq!(retry.retry_delay, Some(Duration::from_millis(250)));
+        assert_eq!(retry_after_of(&status), Some(Duration::from_millis(250)));
         assert_eq!(
             status.get_details_resource_info().unwrap().resource_name,
             "i-1"

@@ -110,6 +110,16 @@ pub const RPC_SERVER_CONNECTIONS_REFUSED: Metric = Metric {
     labels: &[],
 };
 
+/// Connections that were told to calm down: an attack by rapid resets, or a caller of ours that gives up
+/// more calls than one connection may.
+pub const RPC_SERVER_CONNECTIONS_CALMED: Metric = Metric {
+    name: "rpc_server_connections_calmed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Connections closed with ENHANCE_YOUR_CALM because their peer reset too many streams.",
+    labels: &[],
+};
+
 /// Endpoints that client channels may use.
 pub const RPC_CLIENT_ENDPOINTS: Metric = Metric {
     name: "rpc_client_endpoints_serving",
@@ -144,6 +154,16 @@ pub const LOG_READER_GAPS: Metric = Metric {
     unit: Unit::Count,
     help: "Batches of the log that did not continue their partition and were read again, by reader.",
     labels: &[READER],
+};
+
+/// Events refused because their id was used for another event: each is a caller's mistake or an attempt
+/// to suppress an event.
+pub const LOG_DEDUP_CONFLICTS: Metric = Metric {
+    name: "log_dedup_conflicts_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Events refused because their id was used for another event of the same source.",
+    labels: &[],
 };
 
 /// How old the view of consent, persons and erasures is.
@@ -289,9 +309,11 @@ pub const METRICS: &[&Metric] = &[
     &AUTHZ_DENIED,
     &RPC_SERVER_CONNECTIONS,
     &RPC_SERVER_CONNECTIONS_REFUSED,
+    &RPC_SERVER_CONNECTIONS_CALMED,
     &RPC_CLIENT_ENDPOINTS,
     &LOG_READER_RECONNECTS,
     &LOG_READER_GAPS,
+    &LOG_DEDUP_CONFLICTS,
     &PEOPLE_VIEW_AGE,
     &PROJECTION_EVENTS,
     &PROJECTION_LAG,

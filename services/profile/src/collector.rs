@@ -9,7 +9,9 @@ use rapport_api::policy::{self, EventPolicy, WithoutConsent};
 use rapport_api::profile::v1 as pb;
 use rapport_flow::People;
 use rapport_telemetry::context::{ORIGIN_BYTES, Origin};
+use rapport_telemetry::names::LOG_DEDUP_CONFLICTS;
 use rapport_types::{Clock, Purpose, PurposeSet, SubjectId, UnixMillis, partition_of};
+use tokio::sync::Semaphore;
 
 use crate::error::{self, Error};
 use crate::grpc::event::{NewEvent, Subject};
@@ -39,6 +41,8 @@ pub struct Collector {
     pub keyring: Arc<Keyring>,
     /// The log's time.
     pub clock: Arc<dyn Clock>,
+    /// One permit per backfill that may be worked on: an import takes its share and no more.
+    pub backfills: Arc<Semaphore>,
     /// Whether personal fields are sealed. Off only in the negative control of the privacy test.
     pub sealing: bool,
 }
@@ -53,13 +57,23 @@ impl Collector {
     /// Appends `events` of one caller and returns one result each, in their order, once on disk.
     ///
     /// # Errors
-    /// [`Error::Append`], [`Error::Store`]: some may be stored; sending all of them again is safe.
+    /// [`Error::BackfillLimited`]: nothing was looked at. [`Error::Append`], [`Error::Store`]: some may be
+    /// stored; sending all of them again is safe.
     pub async fn collect(
         &self,
         source: &str,
         lane: Lane,
         events: Vec<NewEvent>,
     ) -> Result<Vec<pb::EventResult>, Error> {
+        // Refused rather than queued, and before any work: an import can wait, and is told how long.
+        let _share = match lane {
+            Lane::Backfill => Some(
+                self.backfills
+                    .try_acquire()
+                    .map_err(|_full| Error::BackfillLimited)?,
+            ),
+            Lane::Live | Lane::Unspecified => None,
+        };
         let subjects = self.resolve(&events).await?;
         let known: Vec<SubjectId> = subjects.iter().flatten().copied().collect();
         let keys = self.subjects.keys(&known).await?;
@@ -269,7 +283,10 @@ fn to_result(subject: Option<SubjectId>, partition: u32, outcome: Appended) -> p
         Appended::Duplicate(partition, sequence) => {
             (pb::EventOutcome::Duplicate, partition, sequence)
         }
-        Appended::Conflict => return rejected(subject, error::EVENT_ID_CONFLICT),
+        Appended::Conflict => {
+            LOG_DEDUP_CONFLICTS.add(1, &[]);
+            return rejected(subject, error::EVENT_ID_CONFLICT);
+        }
     };
     pb::EventResult {
         outcome: outcome as i32,

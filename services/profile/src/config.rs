@@ -1,6 +1,6 @@
 //! What an operator may set about profile.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ pub struct Config {
     /// Age at which the model of customer value is trained again when new events came: 1m to 168h.
     #[arg(long, env = "PROFILE_TRAIN_EVERY", default_value = "1h", value_parser = parse_training)]
     pub train_every: Duration,
+    /// Most requests of the backfill lane worked on at a time; further ones are told when to come back.
+    /// An import sends two at a time.
+    #[arg(long, env = "PROFILE_BACKFILL_CALLS_MAX", default_value = "4")]
+    pub backfill_calls_max: NonZeroU16,
     /// The old part of the log.
     #[command(flatten)]
     pub segments: SegmentConfig,

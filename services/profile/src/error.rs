@@ -28,6 +28,8 @@ rapport_rpc::reasons! {
     CONSENT_MISSING,
     /// The log takes events more slowly than they come.
     LOG_BEHIND,
+    /// As many backfills are worked on as may be.
+    BACKFILL_LIMITED,
     /// The event id was used for another event.
     EVENT_ID_CONFLICT,
     /// The event is older than the log remembers ids.
@@ -74,6 +76,9 @@ pub enum Error {
     /// The log does not take more.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// As many backfills are worked on as may be.
+    #[error("as many backfills are worked on as may be")]
+    BackfillLimited,
     /// The log cannot be read.
     #[error(transparent)]
     Tail(#[from] TailError),
@@ -143,6 +148,7 @@ impl From<Error> for Status {
             Error::Append(AppendError::Overloaded) => {
                 later(Code::ResourceExhausted, LOG_BEHIND, message)
             }
+            Error::BackfillLimited => later(Code::ResourceExhausted, BACKFILL_LIMITED, message),
             Error::Append(AppendError::Closed) => {
                 later(Code::Unavailable, status::reason::SHUTTING_DOWN, message)
             }

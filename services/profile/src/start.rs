@@ -9,7 +9,7 @@ use rapport_store::objects::{ObjectError, ObjectStore};
 use rapport_store::{Db, StoreConfig, StoreError};
 use rapport_types::Clock;
 use sqlx::migrate::Migrator;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -203,6 +203,7 @@ fn collector(config: &Config, identity: &Identity) -> Collector {
         committer: Committer::start(&identity.db, &identity.hub, &identity.clock, options),
         keyring: Arc::clone(&identity.keyring),
         clock: Arc::clone(&identity.clock),
+        backfills: Arc::new(Semaphore::new(config.backfill_calls_max.get().into())),
         sealing: config.protections.hold("sealing"),
     }
 }

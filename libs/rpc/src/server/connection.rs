@@ -1,5 +1,6 @@
 //! One HTTP/2 connection: its limits, its keepalive, its end by age or by drain.
 
+use std::error::Error as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rapport_telemetry::names::RPC_SERVER_CONNECTIONS_CALMED;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -90,9 +92,20 @@ impl Connections {
 
 fn log(ended: Result<(), hyper::Error>) {
     if let Err(error) = ended {
+        if is_calm(&error) {
+            RPC_SERVER_CONNECTIONS_CALMED.add(1, &[]);
+        }
         // A peer that goes away or breaks the protocol is its own affair.
         tracing::debug!(error = %error, "a connection ended early");
     }
+}
+
+/// Whether the connection ended by ENHANCE_YOUR_CALM.
+fn is_calm(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// The layers, called by hyper.

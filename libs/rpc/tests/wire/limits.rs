@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use h2::client::SendRequest;
 use rapport_rpc::{HEADER_LIST_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, ServeConfig};
+use rapport_telemetry::{names, prometheus};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -72,6 +73,7 @@ async fn a_connection_is_told_that_it_may_hold_200_streams() {
 async fn rapid_resets_end_the_attackers_connection_and_nobody_elses() {
     const STREAMS_MAX: usize = 20_000;
     let server = spawn(echo());
+    let before = calmed();
     let honest = client(&server);
     call(honest.clone(), READ, "x").await.unwrap();
     let (mut sender, connection) = attacker(server.address).await;
@@ -94,6 +96,24 @@ async fn rapid_resets_end_the_attackers_connection_and_nobody_elses() {
     let ended = connection.await.unwrap().unwrap_err();
     assert_eq!(ended.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
     call(honest, READ, "x").await.unwrap();
+    let counted = async {
+        while calmed() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), counted)
+        .await
+        .expect("the server counts it");
+}
+
+/// How many connections a scrape says were told to calm down.
+fn calmed() -> u64 {
+    let name = names::RPC_SERVER_CONNECTIONS_CALMED.name;
+    let scrape = prometheus::render();
+    let mut counts = scrape.lines().filter_map(|line| line.strip_prefix(name));
+    counts
+        .next()
+        .map_or(0, |count| count.trim().parse().unwrap())
 }
 
 #[tokio::test]

@@ -1,10 +1,15 @@
 //! R2: what is repeated, how often, and how much in all.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rapport_rpc::{ATTEMPTS_MAX, BUDGET_RESERVE, connect, reason_of, rpc_error};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::support::{ONCE, READ, Running, call, client, client_config, spawn, tiny};
 
@@ -94,4 +99,59 @@ async fn a_server_that_is_not_there_is_unavailable_and_was_never_reached() {
         .await
         .unwrap_err();
     assert_eq!(reason_of(&status).unwrap(), "NO_ENDPOINT");
+}
+
+/// Forwards TCP to `server`. Each time `cut` rings, what is open breaks; what comes later works.
+async fn through(server: SocketAddr, cut: Arc<Notify>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let cut = Arc::clone(&cut);
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(server).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => {}
+                    () = cut.notified() => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Calls `path` over a connection that breaks once the server works on the first attempt. Returns the
+/// answer, and how many attempts reached the server.
+async fn broken_mid_flight(path: &'static str) -> (Result<String, Status>, usize) {
+    let (cut, count) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (ring, seen) = (Arc::clone(&cut), Arc::clone(&count));
+    let server = spawn(tiny(move |_, _| {
+        let first = seen.fetch_add(1, Ordering::SeqCst) == 0;
+        let ring = Arc::clone(&ring);
+        async move {
+            if first {
+                ring.notify_waiters();
+                std::future::pending::<()>().await;
+            }
+            Ok("again".to_owned())
+        }
+    }));
+    let address = through(server.address, cut).await;
+    let channel = connect(&client_config(&format!("http://{address}"))).unwrap();
+    let answer = call(channel, path, "").await;
+    (answer, count.load(Ordering::SeqCst))
+}
+
+/// Fact 5: what was sent may have had its effect, so only what may happen twice is sent again.
+#[tokio::test]
+async fn a_read_whose_connection_breaks_mid_flight_is_repeated_and_a_write_without_a_key_is_not() {
+    let (answer, attempts) = broken_mid_flight(READ).await;
+    assert_eq!((answer.unwrap().as_str(), attempts), ("again", 2));
+    let (answer, attempts) = broken_mid_flight(ONCE).await;
+    let status = answer.unwrap_err();
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "TRANSPORT");
+    assert_eq!(info.metadata.get("sent").unwrap(), "maybe");
+    assert_eq!((status.code(), attempts), (Code::Unavailable, 1));
 }

@@ -1,10 +1,10 @@
-//! Caps through a Redis that loses everything in the middle of a run.
+//! Caps and money through a Redis that loses everything in the middle of a run.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rapport_api::ads::v1::{FrequencyCap, LineItem};
+use rapport_api::ads::v1::{AdEventKind, FrequencyCap, LineItem};
 use rapport_api::r#type::v1::Degraded;
 use rapport_cache::testing::OwnRedis;
 use rapport_store::testing::{Engine, TestDb};
@@ -14,6 +14,8 @@ use crate::support::{Clients, Replica, World, home, line_item, outcome, subject,
 
 const CAP: usize = 3;
 const PEOPLE: u8 = 6;
+/// Of each line item.
+const BUDGET: i64 = 900_000_000;
 /// Decisions before Redis is emptied, and after.
 const STRETCH: usize = 60;
 
@@ -29,7 +31,7 @@ fn capped() -> LineItem {
                 window_hours: 720,
             },
         ],
-        ..line_item("capped", 9_000_000, 900_000_000)
+        ..line_item("capped", 9_000_000, BUDGET)
     }
 }
 
@@ -51,7 +53,7 @@ async fn start(world: &World, name: &str, redis: &OwnRedis, more: &[&str]) -> Re
 async fn stock(world: &World, replica: &Replica) {
     replica.clients.put_campaign("c").await;
     replica.clients.put(capped()).await.unwrap();
-    let plain = line_item("plain", 1_000_000, 900_000_000);
+    let plain = line_item("plain", 1_000_000, BUDGET);
     replica.clients.put(plain).await.unwrap();
     for n in 0..=PEOPLE {
         world
@@ -148,8 +150,22 @@ async fn what_is_capped_is_withheld_while_counters_are_rebuilt_and_served_again_
     assert_eq!(viewings.until_capped(one).await, 0, "this month");
 }
 
-/// Two replicas decide for the same people while Redis is emptied. Returns how often each person saw
-/// the capped ad.
+/// Fact 9: checks that the ledger balances and that what is spent is what recording said it cost, to the
+/// micro: money is in the database, so nothing that Redis loses is money.
+async fn check_money(clients: &Clients, cost: i64) {
+    let mut spent = 0;
+    for line_item in ["capped", "plain"] {
+        let books = clients.ledger(line_item).await.unwrap();
+        assert_eq!(books.sum, 0, "{books:?}");
+        assert_eq!(books.free + books.leased + books.spent, BUDGET, "{books:?}");
+        spent += books.spent;
+    }
+    assert!(cost > 0);
+    assert_eq!(spent, cost, "what was recorded was spent, once");
+}
+
+/// Two replicas decide for the same people, and record what was shown, while Redis is emptied. Returns how
+/// often each person saw the capped ad.
 async fn shown_through_a_flush(more: &[&str]) -> HashMap<SubjectId, usize> {
     let redis = OwnRedis::start();
     let world = shop(Engine::Postgres).await;
@@ -164,16 +180,24 @@ async fn shown_through_a_flush(more: &[&str]) -> HashMap<SubjectId, usize> {
         Arc::new(AtomicUsize::new(0)),
         Arc::new(AtomicBool::new(false)),
     );
+    let cost = Arc::new(AtomicI64::new(0));
     let tasks: Vec<_> = (0..4)
         .map(|worker| {
             let clients = replicas[worker % 2].clients.clone();
             let (shown, decided, over) = (shown.clone(), decided.clone(), over.clone());
+            let cost = cost.clone();
             tokio::spawn(async move {
                 let mut number = worker;
                 while !over.load(Ordering::SeqCst) {
                     let who = subject(number as u8 % PEOPLE + 1);
-                    if winner(&clients.decide(home(Some(who))).await.unwrap()) == "capped" {
+                    let decision = clients.decide(home(Some(who))).await.unwrap();
+                    if winner(&decision) == "capped" {
                         *shown.lock().unwrap().entry(who).or_default() += 1;
+                    }
+                    if decision.winner.is_some() {
+                        let impression = AdEventKind::Impression;
+                        let recorded = clients.record(&decision.decision_id, impression).await;
+                        cost.fetch_add(recorded.unwrap().cost_micros, Ordering::SeqCst);
                     }
                     decided.fetch_add(1, Ordering::SeqCst);
                     number += 1;
@@ -197,6 +221,7 @@ async fn shown_through_a_flush(more: &[&str]) -> HashMap<SubjectId, usize> {
     for task in tasks {
         task.await.unwrap();
     }
+    check_money(&replicas[0].clients, cost.load(Ordering::SeqCst)).await;
     shown.lock().unwrap().clone()
 }
 

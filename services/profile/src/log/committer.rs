@@ -19,6 +19,9 @@ use crate::store::log;
 const QUEUE_MAX: usize = 1_024;
 /// Bytes of events that may wait for all committers of a process; more are refused.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may wait when a backfill comes, its own included: the rest belongs to the live lane, which
+/// is therefore refused last.
+const BACKFILL_BYTES_MAX: usize = QUEUE_BYTES_MAX / 4;
 /// A group takes no further request beyond this size, so that one commit stays short.
 const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// Tries of one group when another replica's transaction won.
@@ -120,6 +123,10 @@ impl Committer {
     /// [`AppendError`]; part of the partitions may be stored: send the same events again.
     pub async fn append(&self, events: Vec<Prepared>) -> Result<Vec<Appended>, AppendError> {
         let bytes: usize = events.iter().map(Prepared::size).sum();
+        let waiting = QUEUE_BYTES_MAX.saturating_sub(self.room.available_permits());
+        if events.iter().any(|event| event.backfill) && waiting + bytes > BACKFILL_BYTES_MAX {
+            return Err(AppendError::Overloaded);
+        }
         // Held until the answer is there. A single request is far below the whole.
         let _room = self
             .room
@@ -428,4 +435,38 @@ impl Group {
 
 fn size(request: &Request) -> usize {
     request.events.iter().map(Prepared::size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use rapport_api::event::v1::{EventRecord, Lane};
+
+    use super::*;
+
+    fn event(lane: Lane) -> Vec<Prepared> {
+        let record = EventRecord {
+            lane: lane as i32,
+            ..EventRecord::default()
+        };
+        vec![Prepared::new(&record, [0; 16])]
+    }
+
+    #[tokio::test]
+    async fn a_backfill_yields_to_a_queue_that_still_takes_live_events() {
+        let (queue, mut requests) = mpsc::channel(QUEUE_MAX);
+        let committer = Committer {
+            queues: Arc::new(vec![queue]),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+        };
+        let busy = committer.room.try_acquire_many(BACKFILL_BYTES_MAX as u32);
+        let refused = committer.append(event(Lane::Backfill)).await;
+        assert!(matches!(refused, Err(AppendError::Overloaded)));
+        let live = committer.append(event(Lane::Live));
+        assert!(futures::poll!(std::pin::pin!(live)).is_pending());
+        assert!(requests.try_recv().is_ok(), "the live event is queued");
+        drop(busy);
+        let backfill = committer.append(event(Lane::Backfill));
+        assert!(futures::poll!(std::pin::pin!(backfill)).is_pending());
+        assert!(requests.try_recv().is_ok(), "and so is the backfill now");
+    }
 }

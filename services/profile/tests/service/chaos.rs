@@ -163,24 +163,37 @@ pub(crate) struct Server {
     home: Home,
     pub(crate) address: SocketAddr,
     flags: Vec<String>,
+    /// KiB beyond which no file of the process grows, as on a full disk.
+    file_kib_max: Option<u32>,
     process: Child,
 }
 
 impl Server {
     pub(crate) fn new(home: Home, flags: Vec<String>) -> Self {
+        Self::with_files_of(home, flags, None)
+    }
+
+    pub(crate) fn with_files_of(home: Home, flags: Vec<String>, file_kib_max: Option<u32>) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let process = start(&home, address, &flags);
+        let process = start(&home, address, &flags, file_kib_max);
         Self {
             home,
             address,
             flags,
+            file_kib_max,
             process,
         }
     }
 
     pub(crate) fn kill_and_start(&mut self) {
         self.kill();
-        self.process = start(&self.home, self.address, &self.flags);
+        self.process = start(&self.home, self.address, &self.flags, self.file_kib_max);
+    }
+
+    /// Kills the process and starts it on a disk that has room.
+    pub(crate) fn make_room(&mut self) {
+        self.file_kib_max = None;
+        self.kill_and_start();
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
@@ -196,8 +209,18 @@ impl Drop for Server {
     }
 }
 
-fn start(home: &Home, address: SocketAddr, flags: &[String]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rapport-profile"));
+fn start(home: &Home, address: SocketAddr, flags: &[String], file_kib_max: Option<u32>) -> Child {
+    let binary = env!("CARGO_BIN_EXE_rapport-profile");
+    let mut command = match file_kib_max {
+        None => Command::new(binary),
+        // The signal ignored, a write beyond the limit fails as it does on a full disk. No root needed.
+        Some(kib) => {
+            let mut shell = Command::new("bash");
+            let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+            shell.args(["-c", &limited, binary]);
+            shell
+        }
+    };
     command
         .args(["--database-url", home.db.url()])
         .arg("--keyring")
@@ -256,7 +279,7 @@ impl Writer {
         acked
     }
 
-    fn event(&self, n: usize) -> pb::NewEvent {
+    pub(crate) fn event(&self, n: usize) -> pb::NewEvent {
         let subject = format!("w{}-s{}", self.number, n % SUBJECTS);
         let message = events::ViewItem {
             item_id: format!("i-{n}"),
@@ -290,7 +313,7 @@ impl Writer {
     }
 }
 
-async fn read_all(address: SocketAddr) -> Vec<EventRecord> {
+pub(crate) async fn read_all(address: SocketAddr) -> Vec<EventRecord> {
     let mut client = client(address);
     let mut tail = loop {
         match client.tail_events(pb::TailEventsRequest::default()).await {

@@ -5,6 +5,7 @@ use rapport_api::event::v1 as events;
 use rapport_api::profile::v1 as pb;
 use rapport_profile::error;
 use rapport_store::store_contract;
+use rapport_telemetry::{names, prometheus};
 use rapport_types::{Purpose, SubjectId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -17,6 +18,7 @@ store_contract!(
     spawn,
     [
         an_event_is_accepted_once_then_recognised_then_defended,
+        a_conflict_is_counted_and_a_duplicate_is_not,
         one_identifier_in_many_spellings_is_one_subject,
         each_event_has_its_own_outcome,
         every_bad_field_is_named_at_once,
@@ -58,6 +60,30 @@ async fn an_event_is_accepted_once_then_recognised_then_defended(service: Servic
         (stored[0].r#type.as_str(), stored[0].source.as_str()),
         ("view_item", "local")
     );
+}
+
+/// Returns the conflicts that a scrape shows. Tests that share a process share the count.
+fn conflicts() -> u64 {
+    let name = names::LOG_DEDUP_CONFLICTS.name;
+    let scrape = prometheus::render();
+    let mut counts = scrape.lines().filter_map(|line| line.strip_prefix(name));
+    counts
+        .next()
+        .map_or(0, |count| count.trim().parse().unwrap())
+}
+
+async fn a_conflict_is_counted_and_a_duplicate_is_not(service: Service) {
+    // Alone in this process the numbers are exact; where tests share one, others may add to them.
+    let alone = std::env::args().any(|argument| argument == "--exact");
+    let alice = service.subject("alice").await;
+    service.collect(vec![view("e-1", alice, "tea")]).await;
+    let before = conflicts();
+    service.collect(vec![view("e-1", alice, "tea")]).await;
+    assert!(!alone || conflicts() == before, "a duplicate is none");
+    let other = vec![view("e-1", alice, "coffee"), view("e-1", alice, "water")];
+    service.collect(other).await;
+    let counted = conflicts() - before;
+    assert!(counted >= 2 && (!alone || counted == 2), "{counted}");
 }
 
 async fn one_identifier_in_many_spellings_is_one_subject(service: Service) {

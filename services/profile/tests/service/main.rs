@@ -1,7 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 //! Profile through a real server and a real client, on SQLite and on Postgres.
 
+mod backfill;
 mod chaos;
+mod chaos_full;
 mod chaos_seal;
 mod collect;
 mod consent;

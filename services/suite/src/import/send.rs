@@ -23,6 +23,8 @@ const EVENTS_PER_REQUEST: usize = 1_000;
 const LANES: usize = 2;
 /// Requests read ahead per lane.
 const REQUESTS_AHEAD: usize = 4;
+/// How often one request is sent again because the log was busy: a minute at its usual quarter of a second.
+const WAITS_MAX: u32 = 240;
 /// Identifiers of one consent request.
 const IDENTIFIERS_PER_REQUEST: usize = 200;
 /// Items of one catalogue request.
@@ -216,22 +218,45 @@ async fn send_lane(
     mut batches: mpsc::Receiver<Vec<profile::NewEvent>>,
     results: mpsc::Sender<Result<Vec<profile::EventResult>, tonic::Status>>,
 ) {
-    let mut client = EventServiceClient::new(peers.profile);
+    let client = EventServiceClient::new(peers.profile);
     while let Some(events) = batches.recv().await {
         let request = profile::CollectEventsRequest {
             events,
             lane: Lane::Backfill as i32,
             import_hash: hash.to_vec(),
         };
-        let sent = client
-            .collect_events(request)
-            .await
-            .map(|answer| answer.into_inner().results);
+        let sent = patiently(|| {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.collect_events(request).await }
+        });
+        let sent = sent.await.map(|answer| answer.into_inner().results);
         let failed = sent.is_err();
         if results.send(sent).await.is_err() || failed {
             return;
         }
     }
+}
+
+/// Makes a call, again for as long as the server has no room and says when to come back. Sending the same
+/// events twice is safe.
+async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, tonic::Status>
+where
+    F: Future<Output = Result<T, tonic::Status>>,
+{
+    for _ in 0..WAITS_MAX {
+        let answer = call().await;
+        let wait = match &answer {
+            Err(status) if status.code() == tonic::Code::ResourceExhausted => {
+                rapport_rpc::retry_after_of(status)
+            }
+            Ok(_) | Err(_) => None,
+        };
+        match wait {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return answer,
+        }
+    }
+    call().await
 }
 
 fn lane_of(line: &Line, index: usize, lanes: usize) -> usize {
@@ -266,5 +291,42 @@ fn count(result: &profile::EventResult, summary: &mut Summary) {
                 .entry(result.reason.clone())
                 .or_default() += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rapport_rpc::RpcError;
+    use tonic::Code;
+
+    use super::*;
+
+    /// Returns how many calls were made while the first `busy` of them were refused with `code`.
+    async fn calls(busy: u32, code: Code) -> (u32, bool) {
+        let mut made = 0;
+        let answer = patiently(|| {
+            made += 1;
+            let refused = made <= busy;
+            async move {
+                let status = RpcError::new(code, "BUSY", "test", "busy");
+                if refused {
+                    Err(status.retry_after(Duration::ZERO).into())
+                } else {
+                    Ok(())
+                }
+            }
+        });
+        let is_ok = answer.await.is_ok();
+        (made, is_ok)
+    }
+
+    #[tokio::test]
+    async fn a_busy_log_is_waited_for_and_not_for_ever() {
+        assert_eq!(calls(3, Code::ResourceExhausted).await, (4, true));
+        let most = (WAITS_MAX + 1, false);
+        assert_eq!(calls(u32::MAX, Code::ResourceExhausted).await, most);
+        assert_eq!(calls(1, Code::FailedPrecondition).await, (1, false));
     }
 }
