@@ -180,6 +180,7 @@ fn auto_is_the_default_where_nothing_is_validated() {
             &[expected],
             expected,
             &[],
+            &[],
         );
     }
 }
