@@ -107,6 +107,8 @@ fn folds_cover_every_row_and_the_winner_is_saved() {
 fn a_limit_cuts_what_is_measured_and_never_what_is_learned_from() {
     let folder = files();
     let flags = [
+        "churn",
+        "--json",
         "--data",
         "train.csv",
         "--label",
@@ -149,9 +151,10 @@ fn the_test_file_need_not_have_what_is_ignored() {
         .collect();
     std::fs::write(folder.path().join("bare.csv"), bare).unwrap();
     let answer = |test| {
-        let flags = ["--train", "train.csv", "--label", "left", "--ignore", "id"];
-        let flags = [&flags[..], &["--test", test, "--algorithm", "logistic"]];
-        steady(rows(&lab(folder.path(), &flags.concat())))
+        let trained = ["--train", "train.csv", "--label", "left", "--ignore", "id"];
+        let tested = ["--test", test, "--algorithm", "logistic"];
+        let flags = [&["churn", "--json"], &trained[..], &tested].concat();
+        steady(rows(&lab(folder.path(), &flags)))
     };
     assert_eq!(answer("bare.csv"), answer("test.csv"));
 }
@@ -164,11 +167,9 @@ fn numbers_with_a_minus_are_no_dates() {
         let line = |row: u32| format!("{},{}\n", size[row as usize % 3], leaves(row));
         let lines: String = (0..90).map(line).collect();
         std::fs::write(folder.path().join("t.csv"), format!("size,left\n{lines}")).unwrap();
-        let flags = ["--data", "t.csv", "--label", "left", "--cv", "2x1"];
-        steady(rows(&lab(
-            folder.path(),
-            &[&flags[..], &["--algorithm", "logistic"]].concat(),
-        )))
+        let flags = ["churn", "--json", "--data", "t.csv", "--label", "left"];
+        let asked = ["--cv", "2x1", "--algorithm", "logistic"];
+        steady(rows(&lab(folder.path(), &[&flags[..], &asked].concat())))
     };
     // 1.5e-05 has its minus where a date has one.
     assert_eq!(

@@ -56,7 +56,7 @@ fn the_contract_is_kept() {
     }
     assert!(found[5]["select_cpu_seconds"].is_number() && found[5]["explain"]["model"].is_string());
     let errors = text(&output.stderr);
-    assert!(errors.contains("warning: 1 of 121 test rows"), "{errors}");
+    assert!(errors.contains("warning: 1 of 121 test pairs"), "{errors}");
 }
 
 #[test]
