@@ -6,6 +6,8 @@ use super::kernel::{gather_plain, tile, tile_in_parts, weigh_plain};
 use super::*;
 use crate::Rng;
 
+type Weigh = fn(&[Lanes], &[Lanes], f32, f32, &mut [f32], &mut [Lanes]);
+
 fn lanes(rng: &mut Rng, rows: usize) -> Vec<Lanes> {
     let mut row = || std::array::from_fn(|_| rng.range(-1.0, 1.0) as f32);
     (0..rows).map(|_| row()).collect()
@@ -84,7 +86,7 @@ proptest! {
         prop_assert_eq!(found, plain);
         let rows = lanes(&mut rng, 2 * depth);
         let direction = lanes(&mut rng, 2);
-        let weigh = |of: fn(&[Lanes], &[Lanes], f32, f32, &mut [f32], &mut [Lanes])| {
+        let weigh = |of: Weigh| {
             let (mut weights, mut sum) = (vec![0.0; depth], [[0.5; LANES]; 2]);
             of(&rows, &direction, 1.0, -1.0, &mut weights, &mut sum);
             (weights, sum)

@@ -57,6 +57,29 @@ pub(super) fn mean_over<const N: usize>(
     )
 }
 
+/// Holds slopes against the differences of the value on both sides of `at`.
+#[cfg(test)]
+#[track_caller]
+pub(super) fn assert_slopes<const N: usize>(
+    mean_loss: impl Fn(&[f64; N]) -> (f64, [f64; N]),
+    at: [f64; N],
+    error: f64,
+) {
+    let (_, slopes) = mean_loss(&at);
+    for (n, found) in slopes.iter().enumerate() {
+        let beside = |step: f64| {
+            let mut at = at;
+            at[n] += step;
+            mean_loss(&at).0
+        };
+        let slope = (beside(1e-5) - beside(-1e-5)) / 2e-5;
+        assert!(
+            (slope - found).abs() < error * slope.abs().max(1.0),
+            "{n}: {slope} {slopes:?}"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::search;
@@ -93,28 +116,5 @@ mod tests {
         };
         let best = search(["x"], [[5.0]].into_iter(), [(1e-3, 1e3)], stuck).unwrap();
         assert!(!best.converged && best.at_bound.is_empty());
-    }
-}
-
-/// Holds slopes against the differences of the value on both sides of `at`.
-#[cfg(test)]
-#[track_caller]
-pub(super) fn assert_slopes<const N: usize>(
-    mean_loss: impl Fn(&[f64; N]) -> (f64, [f64; N]),
-    at: [f64; N],
-    error: f64,
-) {
-    let (_, slopes) = mean_loss(&at);
-    for (n, found) in slopes.iter().enumerate() {
-        let beside = |step: f64| {
-            let mut at = at;
-            at[n] += step;
-            mean_loss(&at).0
-        };
-        let slope = (beside(1e-5) - beside(-1e-5)) / 2e-5;
-        assert!(
-            (slope - found).abs() < error * slope.abs().max(1.0),
-            "{n}: {slope} {slopes:?}"
-        );
     }
 }
