@@ -1,5 +1,7 @@
 //! What the town's shop sets up before it opens: catalogue, campaigns, agents, an experiment.
 
+use std::time::Duration;
+
 use rapport_api::ads::v1 as ads;
 use rapport_api::ads::v1::campaign_service_client::CampaignServiceClient;
 use rapport_api::care::v1 as care;
@@ -255,18 +257,30 @@ async fn experiment(peers: &Peers) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Trains the recommender on what is known by now.
+/// How long to wait before asking again while a training of the service's own runs.
+const TRAINING_PAUSE: Duration = Duration::from_millis(250);
+/// How often to ask: for five minutes, longer than any town's training.
+const TRAINING_ASKS_MAX: u32 = 1_200;
+
+/// Trains the recommender on what is known by now, after the training that runs already if one does.
 ///
 /// # Errors
 /// [`Failure`] of the call.
 pub async fn train_recommender(peers: &Peers, request_id: &str) -> Result<(), Failure> {
-    let request = recommend::TrainModelRequest {
-        request_id: request_id.to_owned(),
-    };
-    let sent = ModelServiceClient::new(peers.recommend.clone())
-        .train_model(request)
-        .await;
-    sent.map(|_| ()).map_err(failed("training"))
+    let mut client = ModelServiceClient::new(peers.recommend.clone());
+    let mut asked = 0;
+    loop {
+        let request = recommend::TrainModelRequest {
+            request_id: request_id.to_owned(),
+        };
+        asked += 1;
+        match client.train_model(request).await {
+            Err(status) if status.code() == tonic::Code::Aborted && asked < TRAINING_ASKS_MAX => {
+                tokio::time::sleep(TRAINING_PAUSE).await;
+            }
+            sent => return sent.map(|_| ()).map_err(failed("training")),
+        }
+    }
 }
 
 /// Learns what customers are worth.
