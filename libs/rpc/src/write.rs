@@ -112,6 +112,25 @@ pub async fn begin<T: Message + Default>(
     }
 }
 
+/// Returns the answer of a write that was finished long ago; `None` where it is still to be done. For
+/// effects that take too long for a transaction: they [`begin`] once more when all is ready.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn finished<T: Message + Default>(
+    db: &Db,
+    asked: &Asked,
+    now: UnixMillis,
+) -> Result<Option<T>, IdempotencyError> {
+    match begin(db, asked, now).await? {
+        Begun::Done(response) => Ok(Some(response)),
+        Begun::New(tx, _slot) => {
+            tx.rollback().await?;
+            Ok(None)
+        }
+    }
+}
+
 /// Decodes a recorded response.
 ///
 /// # Errors

@@ -10,7 +10,10 @@
 //! from *before* it sent [`acquire`] or [`renew`], stop at about two thirds of it, and treat a
 //! failed renewal as a loss.
 
+use std::time::Duration;
+
 use rapport_types::UnixMillis;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{Db, StoreError, Tx, on_db, on_tx, on_writer};
 
@@ -144,6 +147,60 @@ pub async fn renew(
 /// [`LeaseError::Store`] when the store fails; the lease then runs out by itself.
 pub async fn release(db: &Db, lease: &Lease) -> Result<bool, LeaseError> {
     set_expiry(db, lease, UnixMillis(0)).await
+}
+
+/// Runs `work` while holding a lease, which is renewed three times in its `ttl_ms` and given up in the
+/// end. Returns `None`, and runs nothing, while somebody else holds it.
+///
+/// * `owner`: of this call alone, because an owner may take its own lease twice.
+/// * `now`: the time of whoever asks, as in [`acquire`].
+/// * `work` is dropped as soon as a renewal finds the lease lost. A renewal that fails for another reason
+///   is tried again, so an effect that must happen once has to [`fence`] with the lease.
+///
+/// # Errors
+///
+/// [`LeaseError::Fenced`] when somebody took the lease meanwhile; else as [`acquire`].
+pub async fn alone<T, F>(
+    db: &Db,
+    name: &str,
+    owner: &str,
+    ttl_ms: i64,
+    now: impl Fn() -> UnixMillis,
+    work: impl FnOnce(Lease) -> F,
+) -> Result<Option<T>, LeaseError>
+where
+    F: Future<Output = T>,
+{
+    let Some(lease) = acquire(db, name, owner, now(), ttl_ms).await? else {
+        return Ok(None);
+    };
+    let done = tokio::select! {
+        done = work(lease.clone()) => Ok(Some(done)),
+        lost = keep(db, &lease, ttl_ms, now) => Err(lost),
+    };
+    if let Err(error) = release(db, &lease).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, name, "a lease runs out by itself");
+    }
+    done
+}
+
+/// Renews a lease until it is lost. Never returns otherwise.
+async fn keep(db: &Db, lease: &Lease, ttl_ms: i64, now: impl Fn() -> UnixMillis) -> LeaseError {
+    let mut ticks = interval(Duration::from_millis((ttl_ms / 3).max(1) as u64));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match renew(db, lease, now(), ttl_ms).await {
+            Ok(_renewed) => {}
+            Err(lost @ LeaseError::Fenced { .. }) => return lost,
+            // It may run out meanwhile: who took it then is found by the next renewal, and by a fence.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, name = lease.name, "a lease is not renewed");
+            }
+        }
+    }
 }
 
 /// Makes the rest of `tx` depend on the lease: nobody can take it over before `tx` ends.

@@ -58,6 +58,7 @@ rapport_store::store_contract!(
     [
         a_lease_has_one_owner_until_it_ends,
         a_zombie_is_fenced,
+        work_is_done_by_one_and_ends_with_its_lease,
         a_takeover_waits_for_the_effect_in_flight,
         a_restarted_owner_fences_its_former_life,
         a_release_frees_at_once_and_keeps_the_epoch,
@@ -167,4 +168,30 @@ async fn names_are_listed_by_prefix(fixture: Fixture) {
         matches!(refused, Err(LeaseError::Invalid("name"))),
         "{refused:?}"
     );
+}
+
+async fn work_is_done_by_one_and_ends_with_its_lease(fixture: Fixture) {
+    let db = &fixture.db;
+    let alone = async |owner: &str, steal: bool| {
+        let work = |own: Lease| async move {
+            write(db, &own, owner).await.unwrap();
+            assert_eq!(take(db, "other", T0).await, None, "it is held meanwhile");
+            if steal {
+                take(db, "thief", T0.plus(TTL)).await.unwrap();
+                std::future::pending::<()>().await;
+            }
+            own.epoch
+        };
+        // Renewed every millisecond, by a clock that stands.
+        lease::alone(db, "events/17", owner, 3, || T0, work).await
+    };
+    assert_eq!(alone("first", false).await.unwrap(), Some(1));
+    // Given up in the end: the next need not wait.
+    let lost = alone("second", true).await.unwrap_err();
+    assert!(
+        matches!(lost, LeaseError::Fenced { epoch: 2, .. }),
+        "{lost}"
+    );
+    assert_eq!(alone("third", false).await.unwrap(), None);
+    assert_eq!(notes(db).await, ["first", "second"]);
 }

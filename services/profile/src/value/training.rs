@@ -26,8 +26,8 @@ const PERSONS_MAX: usize = 100_000;
 const TRAINING_MAX: Duration = Duration::from_secs(300);
 /// The name of the lease.
 const LEASE: &str = "training";
-/// How long a dead trainer blocks the others: longer than any training, so it is never renewed.
-const LEASE_TTL_MS: i64 = 600_000;
+/// How long a dead trainer blocks the others.
+const LEASE_TTL_MS: i64 = 60_000;
 /// Events before the first model is trained without being asked: fewer say nothing.
 const FIRST_EVENTS: u64 = 1_000;
 /// How often it is looked for a model of another replica, and whether one is due.
@@ -63,32 +63,19 @@ impl Trainer {
     /// [`Error::TrainingRunning`], [`Error::TrainingEmpty`], [`Error::ConsentViewStale`],
     /// [`Error::States`], [`Error::Write`], [`Error::Store`]: the served model stays.
     pub async fn train(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
-        if let Some(done) = self.answered(asked).await? {
+        let (db, now) = (&self.reader.db, || self.reader.clock.now());
+        if let Some(asked) = asked
+            && let Some(done) = write::finished(db, asked, now()).await?
+        {
             return Ok(done);
         }
         // The owner's name alone would let this process take its own lease twice.
         let owner = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
-        let (db, now) = (&self.reader.db, self.reader.clock.now());
-        let lease = lease::acquire(db, LEASE, &owner, now, LEASE_TTL_MS).await?;
-        let lease = lease.ok_or(Error::TrainingRunning)?;
-        let trained = timeout(TRAINING_MAX, self.train_alone(asked, &lease)).await;
-        if let Err(error) = lease::release(db, &lease).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "a lease runs out by itself");
-        }
-        trained.unwrap_or(Err(Error::Internal("a training took too long")))
-    }
-
-    async fn answered(&self, asked: Option<&Asked>) -> Result<Option<TrainModelResponse>, Error> {
-        let Some(asked) = asked else { return Ok(None) };
-        match write::begin(&self.reader.db, asked, self.reader.clock.now()).await? {
-            Begun::Done(response) => Ok(Some(response)),
-            Begun::New(tx, _slot) => {
-                // Training takes long: it is begun again, for good, together with its effect.
-                tx.rollback().await?;
-                Ok(None)
-            }
-        }
+        let trained = lease::alone(db, LEASE, &owner, LEASE_TTL_MS, now, |lease| async move {
+            let trained = timeout(TRAINING_MAX, self.train_alone(asked, &lease)).await;
+            trained.unwrap_or(Err(Error::Internal("a training took too long")))
+        });
+        trained.await?.ok_or(Error::TrainingRunning)?
     }
 
     async fn train_alone(
@@ -219,7 +206,7 @@ impl Trainer {
 }
 
 /// Loads what other replicas trained, and trains when the newest model is as old as `every` and events
-/// came since; the first time after a thousand events. For ever.
+/// came since this process last trained; the first time after a thousand events. For ever.
 pub async fn train_for_ever(trainer: Trainer, every: Duration) {
     let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
     let mut ticks = interval(CHECK);

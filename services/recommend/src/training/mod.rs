@@ -6,7 +6,6 @@ mod histories;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use rapport_api::recommend::v1::{Model, TrainModelResponse};
 use rapport_flow::{Channel, People, States};
@@ -16,7 +15,7 @@ use rapport_store::lease::{self, Lease};
 use rapport_store::objects::ObjectStore;
 use rapport_telemetry::names::RECOMMEND_TRAINING_DURATION;
 use rapport_types::Clock;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use automatic::train_for_ever;
@@ -31,7 +30,6 @@ use fit::Fitted;
 const LEASE: &str = "training";
 /// How long a dead trainer blocks the others.
 const LEASE_TTL_MS: i64 = 60_000;
-const LEASE_RENEW: Duration = Duration::from_secs(20);
 
 const STOPPED: Error = Error::Internal("a training was stopped");
 
@@ -76,41 +74,35 @@ impl Trainer {
     /// [`Error::Write`], [`Error::Store`], [`Error::Away`], [`Error::Internal`] when stopped: the served
     /// model stays.
     pub async fn train(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
-        if let Some(done) = self.answered(asked).await? {
+        if let Some(asked) = asked
+            && let Some(done) = write::finished(&self.db, asked, self.clock.now()).await?
+        {
             return Ok(done);
         }
         // The owner's name alone would let this process take its own lease twice.
         let owner = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
-        let now = self.clock.now();
-        let lease = lease::acquire(&self.db, LEASE, &owner, now, LEASE_TTL_MS).await?;
-        let lease = lease.ok_or(Error::TrainingRunning)?;
-        let trained = tokio::select! {
-            trained = self.train_alone(asked) => trained,
-            lost = self.keep(&lease) => Err(lost),
-            () = self.stop.cancelled() => Err(STOPPED),
-        };
-        if let Err(error) = lease::release(&self.db, &lease).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a lease runs out by itself"
-            );
-        }
-        trained
+        let now = || self.clock.now();
+        let trained = lease::alone(
+            &self.db,
+            LEASE,
+            &owner,
+            LEASE_TTL_MS,
+            now,
+            |lease| async move {
+                tokio::select! {
+                    trained = self.train_alone(asked, &lease) => trained,
+                    () = self.stop.cancelled() => Err(STOPPED),
+                }
+            },
+        );
+        trained.await?.ok_or(Error::TrainingRunning)?
     }
 
-    async fn answered(&self, asked: Option<&Asked>) -> Result<Option<TrainModelResponse>, Error> {
-        let Some(asked) = asked else { return Ok(None) };
-        match write::begin(&self.db, asked, self.clock.now()).await? {
-            Begun::Done(response) => Ok(Some(response)),
-            Begun::New(tx, _slot) => {
-                // Training takes long: it is begun again, for good, together with its effect.
-                tx.rollback().await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn train_alone(&self, asked: Option<&Asked>) -> Result<TrainModelResponse, Error> {
+    async fn train_alone(
+        &self,
+        asked: Option<&Asked>,
+        lease: &Lease,
+    ) -> Result<TrainModelResponse, Error> {
         let started = Instant::now();
         let histories = self.histories().await?;
         let graph_version = histories.graph_version;
@@ -133,7 +125,7 @@ impl Trainer {
             algorithm: fitted.algorithm.name().to_owned(),
             choice: fitted.choice,
         };
-        let response = self.save(asked, row, fitted).await?;
+        let response = self.save(asked, row, fitted, lease).await?;
         RECOMMEND_TRAINING_DURATION.observe(started.elapsed().as_secs_f64(), &[]);
         Ok(response)
     }
@@ -144,6 +136,7 @@ impl Trainer {
         asked: Option<&Asked>,
         row: ModelRow,
         fitted: Fitted,
+        lease: &Lease,
     ) -> Result<TrainModelResponse, Error> {
         self.objects.put(&row.object(), fitted.file).await?;
         let response = TrainModelResponse {
@@ -157,6 +150,7 @@ impl Trainer {
             },
             None => (self.db.begin().await?, None),
         };
+        lease::fence(&mut tx, lease).await?;
         model::insert(&mut tx, &row, forget).await?;
         match slot {
             Some(slot) => write::finish(tx, slot, &response).await?,
@@ -189,23 +183,6 @@ impl Trainer {
         if let Err(error) = self.objects.delete(object).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "an old model's file stays");
-        }
-    }
-
-    /// Renews the lease until it is lost. Never returns otherwise.
-    async fn keep(&self, lease: &Lease) -> Error {
-        let mut ticks = interval(LEASE_RENEW);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            match lease::renew(&self.db, lease, self.clock.now(), LEASE_TTL_MS).await {
-                Ok(_renewed) => {}
-                Err(lease::LeaseError::Fenced { .. }) => return Error::TrainingRunning,
-                // Nobody can take it while the database is away.
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "not renewed")
-                }
-            }
         }
     }
 }
