@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _, Value,
+};
 
 type Error = Box<dyn std::error::Error>;
 
 const PROTO_ROOT: &str = "../../proto";
+/// Messages within messages of an event; a contract that recurses ends here.
+const NESTED_MAX: usize = 6;
 
 fn main() -> Result<(), Error> {
     println!("cargo::rerun-if-changed={PROTO_ROOT}");
@@ -135,12 +139,13 @@ fn events(pool: &DescriptorPool, source: &mut String) -> Result<(), Error> {
         let personal = pool.get_message_by_name(&format!("{}Personal", event.full_name()));
         rows.push(format!(
             "EventPolicy {{ name: {:?}, message: {:?}, purpose: {}, without_consent: WithoutConsent::{}, \
-             personal: {} }},\n",
+             personal: {}, texts: &[{}] }},\n",
             snake_case(event.name()),
             event.full_name(),
             purpose(number(&policy, "purpose") as i32)?,
             variant(&policy, "without_consent", &["", "Store", "StoreWithoutSubject", "Refuse"])?,
             personal.is_some(),
+            texts(&event, &mut Vec::new(), "")?,
         ));
     }
     rows.sort();
@@ -148,6 +153,25 @@ fn events(pool: &DescriptorPool, source: &mut String) -> Result<(), Error> {
     rows.iter().try_for_each(|row| source.write_str(row))?;
     writeln!(source, "];")?;
     Ok(())
+}
+
+/// Returns the rows of every string field of a message and of those inside it, `above` being the way there.
+fn texts(message: &MessageDescriptor, above: &mut Vec<u32>, name: &str) -> Result<String, Error> {
+    if above.len() >= NESTED_MAX {
+        return Err(format!("{} nests too deeply for an event", message.full_name()).into());
+    }
+    let mut rows = String::new();
+    for field in message.fields() {
+        let name = format!("{name}{}", field.name());
+        above.push(field.number());
+        if field.kind() == Kind::String {
+            write!(rows, "TextField {{ path: &{above:?}, name: {name:?} }}, ")?;
+        } else if let Some(inner) = field.kind().as_message() {
+            rows.push_str(&texts(inner, above, &format!("{name}."))?);
+        }
+        above.pop();
+    }
+    Ok(rows)
 }
 
 fn fields(pool: &DescriptorPool, source: &mut String) -> Result<(), Error> {

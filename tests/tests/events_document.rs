@@ -22,9 +22,9 @@ The contract of every event type, made from `proto/rapport/event/v1` by \
 `tests/tests/events_document.rs`.\n\n\
 A caller sends an event in `CollectEvents` as `payload` (a `google.protobuf.Any`) and, where the type \
 has one, its personal part as `personal`. The log stores the payload's bytes as they came, under the \
-name given here, and the personal part sealed with the subject's key. A payload has at most 64 KiB, a \
-personal part 16 KiB, an event id 64 characters, a request 2,000 events and 4 MiB. Types that are not \
-listed are stored and tailed under their full message name.\n\n\
+name given here, and the personal part sealed with the subject's key. A payload has at most 64 KiB, \
+each of its texts 1,024 characters, a personal part 16 KiB, an event id 64 characters, a request 2,000 \
+events and 4 MiB. Types that are not listed are stored and tailed under their full message name.\n\n\
 *Without consent* says what happens when the purpose is not granted: **store** keeps the event and \
 records that the purpose was not admitted; **without subject** keeps it without saying whose it is; \
 **refuse** rejects it with `EVENT_REFUSED`. Fields of class PERSONAL_TEXT and SENSITIVE stand in \

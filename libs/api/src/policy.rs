@@ -110,6 +110,17 @@ pub struct EventPolicy {
     pub without_consent: WithoutConsent,
     /// Whether the type has a `<Type>Personal` message that is sealed.
     pub personal: bool,
+    /// Every string field of the payload, those of messages inside it included.
+    pub texts: &'static [TextField],
+}
+
+/// A string field of an event's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextField {
+    /// The field numbers that lead to it from the payload, its own last.
+    pub path: &'static [u32],
+    /// Its name, such as `lines.item_id`.
+    pub name: &'static str,
 }
 
 /// The sensitivity of one field that holds personal data.

@@ -16,7 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::parse::identifier;
-use crate::collector::{Collector, is_reserved};
+use super::texts::{TEXT_CHARS_MAX, too_long};
+use crate::collector::{Collector, is_reserved, type_name};
 use crate::error::Error;
 use crate::log::{Cursor, Disk, Hub, Tail, TailFilter};
 use crate::store::segment;
@@ -269,6 +270,13 @@ fn parse_event(index: usize, raw: pb::NewEvent, fields: &mut Fields) -> NewEvent
                 format!("must have at most {max} bytes, has {bytes}"),
             );
         }
+    }
+    let texts = type_name(&payload.type_url).1.map(|policy| policy.texts);
+    for text in texts.map_or_else(Vec::new, |texts| too_long(texts, &payload.value)) {
+        fields.refuse(
+            &at(&format!("payload.{text}")),
+            format!("must have at most {TEXT_CHARS_MAX} characters"),
+        );
     }
     if !personal.value.is_empty() {
         if personal.type_url.rsplit('/').next()

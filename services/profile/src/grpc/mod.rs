@@ -9,3 +9,4 @@ pub mod profile;
 pub mod reader;
 pub mod subject;
 pub mod tail;
+mod texts;

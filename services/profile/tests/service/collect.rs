@@ -201,6 +201,7 @@ async fn every_bad_field_is_named_at_once(service: Service) {
             identifier: Some(identifier(pb::IdentifierKind::Email, "no address")),
             ..event("d", "SignIn", &events::SignIn::default())
         },
+        view("e", alice, &"茶".repeat(1_025)),
     ];
     let status = service.try_collect(sent).await.unwrap_err();
     let (reason, fields) = refusal(&status);
@@ -217,6 +218,7 @@ async fn every_bad_field_is_named_at_once(service: Service) {
             "events[4].personal",
             "events[4].personal",
             "events[5].identifier.value",
+            "events[6].payload.category",
         ]
     );
     let nothing = service.try_collect(Vec::new()).await.unwrap_err();
