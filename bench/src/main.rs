@@ -4,6 +4,7 @@
 //! `rapport load` or, where that would measure the wrong thing, with a loop of its own. Results are one
 //! JSON object per line on standard output; `bench/RESULTS.md` keeps them with their reading.
 
+mod freshness;
 mod ingest;
 mod memory;
 mod overhead;
@@ -26,6 +27,8 @@ enum Scenario {
     IngestSqlite,
     /// Durable append on Postgres: profile alone, then all five services.
     IngestPostgres,
+    /// From the acknowledgement of an event to the timeline that shows it, idle and under load.
+    Freshness,
     /// `Recommend` at a steady 1,000/s over an imported history.
     Recommend,
     /// How fast each service's projections replay the log.
@@ -36,9 +39,10 @@ enum Scenario {
     Memory,
 }
 
-const ALL: [Scenario; 6] = [
+const ALL: [Scenario; 7] = [
     Scenario::IngestSqlite,
     Scenario::IngestPostgres,
+    Scenario::Freshness,
     Scenario::Recommend,
     Scenario::Replay,
     Scenario::Overhead,
@@ -85,6 +89,7 @@ async fn run(options: &Options) -> io::Result<()> {
         match scenario {
             Scenario::IngestSqlite => ingest::on_sqlite(options.seconds).await?,
             Scenario::IngestPostgres => ingest::on_postgres(options.seconds).await?,
+            Scenario::Freshness => freshness::run(options.seconds).await?,
             Scenario::Recommend => {
                 recommend::run(options.gowalla.as_deref(), options.seconds).await?;
             }

@@ -17,6 +17,7 @@ use rapport_api::profile::v1::event_service_server::EventServiceServer;
 use rapport_api::profile::v1::key_service_server::KeyServiceServer;
 use rapport_api::profile::v1::reader_service_server::ReaderServiceServer;
 use rapport_api::profile::v1::{GetControlSnapshotResponse, NewEvent};
+use rapport_store::{Db, on_writer};
 use rapport_types::{
     CONTROL_PARTITION, ConsentState, PARTITIONS, Purpose, SubjectId, partition_of,
 };
@@ -26,6 +27,23 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 use crate::Channel;
+
+/// Takes away everything that projections have saved in a database, as if its tables were lost.
+///
+/// # Panics
+/// When that cannot be done, or when nothing was there.
+pub async fn lose_states(db: &Db) {
+    for emptied in [
+        "delete from projection_state",
+        "delete from projection_offset",
+    ] {
+        let done = on_writer!(db, |pool| sqlx::query(emptied)
+            .execute(pool)
+            .await
+            .map(|done| done.rows_affected()));
+        assert!(done.expect("the tables are there") > 0, "{emptied}");
+    }
+}
 
 /// Events in one batch: few, so that a tail of some events is many messages.
 const BATCH_MAX: usize = 7;

@@ -20,7 +20,7 @@ pub struct Config {
     /// cache cannot list what it holds. States are in the database.
     #[arg(long, env = "EVALUATE_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
-    /// Directory of the projections' file when the database is SQLite.
+    /// Directory of snapshots and, when the database is SQLite, of the projections' file.
     #[arg(long, env = "EVALUATE_DATA", default_value = "data/evaluate")]
     pub data: PathBuf,
     /// Where profile answers.

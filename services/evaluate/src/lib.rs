@@ -45,10 +45,7 @@ pub enum StartError {
     /// The database.
     #[error("evaluate's database cannot be used: {0}; check EVALUATE_DATABASE_URL")]
     Store(#[from] StoreError),
-    /// The folder of the projections' file.
-    #[error("evaluate's folder cannot be used: {0}; check EVALUATE_DATA")]
-    Folder(#[from] std::io::Error),
-    /// The snapshots in that folder.
+    /// The folder of snapshots and, on SQLite, of the projections' file.
     #[error("evaluate's folder cannot be used: {0}; check EVALUATE_DATA")]
     Objects(#[from] ObjectError),
     /// A projection.
@@ -64,7 +61,7 @@ impl StartError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Store(StoreError::BadUrl(_)) | Self::Folder(_) | Self::Objects(_) => true,
+            Self::Store(StoreError::BadUrl(_)) | Self::Objects(_) => true,
             Self::Store(_) | Self::Projection(_) | Self::Experiments(_) => false,
         }
     }
@@ -88,10 +85,10 @@ struct Follow<'a> {
     profile: &'a Channel,
     people: &'a People,
     clock: &'a Arc<dyn Clock>,
+    /// Where states are saved: on SQLite they stay in memory besides.
     db: &'a Db,
-    /// Whether states stay in memory, saved to `db`: then where their snapshots are, from which they
-    /// start when that file is lost.
-    embedded: Option<Snapshots>,
+    /// What they start from when `db` has lost them.
+    snapshots: Snapshots,
     stop: &'a CancellationToken,
 }
 
@@ -116,17 +113,16 @@ impl Evaluate {
     ) -> Result<Self, StartError> {
         let db = Db::open(&config.database.store()).await?;
         db.migrate(&POSTGRES, &SQLITE).await?;
+        let snapshots = Snapshots::new(ObjectStore::open(&config.data)?, "evaluate");
         let mut databases = vec![db.clone()];
-        let (states, embedded) = match db {
+        let states = match db {
             Db::Sqlite(_) => {
-                std::fs::create_dir_all(&config.data)?;
                 let file = Db::open(&config.projections()).await?;
                 file.migrate(&POSTGRES, &SQLITE).await?;
                 databases.push(file.clone());
-                let snapshots = Snapshots::new(ObjectStore::open(&config.data)?, "evaluate");
-                (file, Some(snapshots))
+                file
             }
-            Db::Postgres(_) => (db.clone(), None),
+            Db::Postgres(_) => db.clone(),
         };
         let (stop, broken) = (CancellationToken::new(), CancellationToken::new());
         let people = People::follow(profile.clone(), stop.clone());
@@ -135,7 +131,7 @@ impl Evaluate {
             people: &people,
             clock: &clock,
             db: &states,
-            embedded,
+            snapshots,
             stop: &stop,
         };
         let journeys = follow.start(Journeys).await?;
@@ -237,16 +233,20 @@ impl Follow<'_> {
         let owner = format!("evaluate/{}", uuid::Uuid::now_v7());
         let (db, log) = (self.db.clone(), self.profile.clone());
         let clock = Arc::clone(self.clock);
-        let runner = if let Some(snapshots) = &self.embedded {
-            let config = RunnerConfig::in_memory(owner, clock);
-            let runner = ProjectionRunner::in_memory(projection, db, log, config);
-            runner.with_snapshots(snapshots.clone())
-        } else {
-            let config = RunnerConfig::stored(owner, clock);
-            let states = Arc::new(SqlStates::new::<P>(db.clone()));
-            ProjectionRunner::stored(projection, states, db, log, config)
+        let runner = match db {
+            Db::Sqlite(_) => {
+                let config = RunnerConfig::in_memory(owner, clock);
+                ProjectionRunner::in_memory(projection, db, log, config)
+            }
+            Db::Postgres(_) => {
+                let config = RunnerConfig::stored(owner, clock);
+                let states = Arc::new(SqlStates::new::<P>(db.clone()));
+                ProjectionRunner::stored(projection, states, db, log, config)
+            }
         };
-        let runner = runner.with_people(self.people.clone());
+        let runner = runner
+            .with_people(self.people.clone())
+            .with_snapshots(self.snapshots.clone());
         runner.start(self.stop.clone()).await
     }
 }

@@ -22,6 +22,10 @@ pub struct Config {
     /// Directory for what is rebuilt from the log when it is lost. On SQLite it is locked: one process.
     #[arg(long, env = "PROFILE_DATA", default_value = "data/profile")]
     pub data: PathBuf,
+    /// How often the profiles of a partition that moved are written to PROFILE_DATA: what they are made up
+    /// from when the log has forgotten their events, and what PROFILE_LOG_RETENTION waits for. 1s to 24h.
+    #[arg(long, env = "PROFILE_SNAPSHOT_EVERY", default_value = "10m", value_parser = parse_snapshots)]
+    pub snapshot_every: Duration,
     /// Writers of the event log on Postgres, each owning its share of the partitions.
     #[arg(long, env = "PROFILE_LOG_WRITERS", default_value = "4")]
     pub log_writers: NonZeroU32,
@@ -56,6 +60,11 @@ const RETENTION_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// profile does, and a week later a model is of another season.
 const TRAINING: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Times between snapshots: one that is always being written is all that profile does, and a day is what
+/// the log keeps at least.
+const SNAPSHOTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// What happens to the old part of the event log.
 #[derive(Debug, Clone, clap::Args)]
@@ -95,6 +104,13 @@ fn parse_training(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         age if TRAINING.contains(&age) => Ok(age),
         _ => Err("must be 1m to 168h".to_owned()),
+    }
+}
+
+fn parse_snapshots(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        every if SNAPSHOTS.contains(&every) => Ok(every),
+        _ => Err("must be 1s to 24h".to_owned()),
     }
 }
 

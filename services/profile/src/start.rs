@@ -4,7 +4,9 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rapport_flow::{Channel, People, ProjectionRunner, RunError, RunnerConfig, Running, SqlStates};
+use rapport_flow::{
+    Channel, People, ProjectionRunner, RunError, RunnerConfig, Running, Snapshots, SqlStates,
+};
 use rapport_store::objects::{ObjectError, ObjectStore};
 use rapport_store::{Db, StoreConfig, StoreError};
 use rapport_types::Clock;
@@ -56,6 +58,9 @@ pub enum StartError {
     /// The directory of segments.
     #[error("profile's segments in {0} cannot be used: {1}; check PROFILE_SEGMENTS")]
     Segments(PathBuf, #[source] ObjectError),
+    /// The directory of snapshots.
+    #[error("profile's snapshots in {0} cannot be used: {1}; check PROFILE_DATA")]
+    Snapshots(PathBuf, #[source] ObjectError),
     /// Segments that are recorded and not there.
     #[error(
         "part of the event log lies in sealed segments, such as {0}, which cannot be found: set \
@@ -81,6 +86,7 @@ impl StartError {
             | Self::Data(..)
             | Self::Store(StoreError::BadUrl(_))
             | Self::Segments(..)
+            | Self::Snapshots(..)
             | Self::SegmentsMissing(_) => true,
             Self::Store(_) | Self::Running(_) | Self::Log(_) | Self::Projection(_) => false,
         }
@@ -168,7 +174,10 @@ impl Profile {
             AbortOnDropHandle::new(tokio::spawn(background::keep(keeper, every)))
         }));
         people.wait_ready().await;
-        let (reader, mut background) = project(&identity, projected, own, tasks).await?;
+        let snapshots = ObjectStore::open(&config.data)
+            .map_err(|error| StartError::Snapshots(config.data.clone(), error))?;
+        let snapshots = Snapshots::new(snapshots, "profile").every(config.snapshot_every);
+        let (reader, mut background) = project(&identity, projected, own, snapshots, tasks).await?;
         let trainer = Trainer::new(reader.clone());
         // A model that was trained before serves from the first answer on.
         trainer.load().await?;
@@ -317,6 +326,7 @@ async fn project(
     identity: &Identity,
     projected: Projected,
     own: Channel,
+    snapshots: Snapshots,
     tasks: Vec<AbortOnDropHandle<()>>,
 ) -> Result<(ProfileReader, Background), StartError> {
     let Projected { db, resident, lock } = projected;
@@ -331,7 +341,8 @@ async fn project(
         ProjectionRunner::stored(Profiles, states, db.clone(), own, config)
     };
     let stop = CancellationToken::new();
-    let runner = runner.with_people(identity.people.clone());
+    let people = identity.people.clone();
+    let runner = runner.with_people(people).with_snapshots(snapshots);
     let running = runner.start(stop.clone()).await?;
     let reader = ProfileReader {
         states: running.states(),

@@ -47,9 +47,8 @@ async fn counts_go_on_where_they_were_on_postgres() {
 }
 
 /// The log forgets what every reader has in a snapshot: without them nothing could be counted again.
-#[tokio::test]
-async fn a_lost_file_of_states_is_made_up_from_snapshots() {
-    let mut world = Ground::new(Engine::Sqlite).await.start().await;
+async fn lost_states_are_made_up_from_snapshots(engine: Engine) {
+    let mut world = Ground::new(engine).await.start().await;
     for n in 0..6 {
         world.consent(&[subject(n)], Granted);
         world.event(Some(subject(n)), purchase(NOW, &format!("o{n}"), 100));
@@ -59,10 +58,20 @@ async fn a_lost_file_of_states_is_made_up_from_snapshots() {
     let ground = world.stop().await;
     let held = ground.log.readers();
     assert_eq!(held.len(), 2, "{held:?}");
-    ground.lose_states();
+    ground.lose_states().await;
     ground.log.expire_all();
     let mut world = ground.start().await;
     assert_eq!(series(&mut world).await, before);
     assert!(!world.evaluate.is_broken());
     world.stop().await;
+}
+
+#[tokio::test]
+async fn lost_states_are_made_up_from_snapshots_on_sqlite() {
+    lost_states_are_made_up_from_snapshots(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn lost_states_are_made_up_from_snapshots_on_postgres() {
+    lost_states_are_made_up_from_snapshots(Engine::Postgres).await;
 }

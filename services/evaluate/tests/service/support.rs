@@ -23,6 +23,7 @@ use rapport_evaluate::config::Config;
 use rapport_flow::Channel;
 use rapport_flow::testing::{self, FakeLog};
 use rapport_rpc::{ClientConfig, ServeConfig, Server};
+use rapport_store::Db;
 use rapport_store::testing::{Engine, TestDb};
 use rapport_types::{ManualClock, SubjectId, UnixMillis, partition_of};
 use tokio::task::JoinHandle;
@@ -71,9 +72,12 @@ impl Ground {
         self.folder.path().join("evaluate")
     }
 
-    /// Deletes the file in which the projections' states are saved.
-    pub(crate) fn lose_states(&self) {
-        std::fs::remove_file(self.data().join("projections.db")).unwrap();
+    /// Takes away what the projections have saved: their file, or their rows.
+    pub(crate) async fn lose_states(&self) {
+        match self.db.open().await {
+            Db::Sqlite(_) => std::fs::remove_file(self.data().join("projections.db")).unwrap(),
+            rows @ Db::Postgres(_) => testing::lose_states(&rows).await,
+        }
     }
 
     pub(crate) async fn start(self) -> World {

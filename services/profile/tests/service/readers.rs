@@ -6,9 +6,9 @@ use rapport_api::profile::v1 as pb;
 use rapport_api::profile::v1::reader_service_client::ReaderServiceClient;
 use rapport_profile::{Profile, error};
 use rapport_rpc::{ClientConfig, connect_in_process, in_process};
-use rapport_store::store_contract;
 use rapport_store::testing::Engine;
-use rapport_types::SubjectId;
+use rapport_store::{Db, store_contract};
+use rapport_types::{Purpose, SubjectId};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -19,6 +19,7 @@ store_contract!(
     [
         the_mark_never_passes_what_a_reader_verified,
         a_reader_below_the_mark_is_refused,
+        lost_profiles_are_made_up_from_snapshots,
         readers_are_bounded_and_their_names_checked,
         damage_is_named_to_the_caller_and_a_wrong_directory_at_the_start,
     ]
@@ -26,7 +27,10 @@ store_contract!(
 
 /// A service that seals each commit at once, and forgets after a day.
 async fn forgetful(engine: Engine) -> Service {
-    let home = Home::new(engine).await;
+    forgetful_again(Home::new(engine).await).await
+}
+
+async fn forgetful_again(home: Home) -> Service {
     let segments = home.folder.path().join("segments");
     let flags = [
         "--segments",
@@ -37,8 +41,32 @@ async fn forgetful(engine: Engine) -> Service {
         "1024",
         "--log-retention",
         "24h",
+        "--snapshot-every",
+        "1s",
     ];
     home.serve(&flags).await
+}
+
+/// What profile's own projection is called as a reader.
+const OWN: &str = "profile/profiles/v1";
+
+/// Returns a reader's listing, once it is there.
+async fn listed(service: &Service, name: &str) -> pb::Reader {
+    loop {
+        let request = pb::ListReadersRequest {};
+        let answer = readers(service).list_readers(request).await.unwrap();
+        let mut all = answer.into_inner().readers.into_iter();
+        if let Some(found) = all.find(|one| one.reader.ends_with(&format!(":{name}"))) {
+            return found;
+        }
+    }
+}
+
+/// Waits until profile's own projection has a verified snapshot of a partition up to a sequence.
+async fn snapshotted(service: &Service, partition: u32, sequence: u64) {
+    let is_there =
+        |one: &pb::PartitionCursor| one.partition == partition && one.after_sequence >= sequence;
+    while !listed(service, OWN).await.verified.iter().any(is_there) {}
 }
 
 fn readers(service: &Service) -> ReaderServiceClient<rapport_rpc::Channel> {
@@ -95,6 +123,8 @@ async fn the_mark_never_passes_what_a_reader_verified(service: Service) {
     let alice = service.subject("alice").await;
     let partition = alice.partition();
     let end = fill(&service, alice, "a").await;
+    // Profile's own projection would hold the mark as well.
+    snapshotted(&service, partition, end).await;
     let half = end / 2;
     let mut client = readers(&service);
     let request = registration("ads/frequency/v1", partition, half);
@@ -110,17 +140,8 @@ async fn the_mark_never_passes_what_a_reader_verified(service: Service) {
     );
     assert_eq!(held.first_sequence, held.low_water + 1);
     assert_eq!((held.sealed, held.end), (end, end));
-    let listed = client
-        .list_readers(pb::ListReadersRequest {})
-        .await
-        .unwrap();
-    let listed = listed.into_inner().readers;
-    assert_eq!(listed.len(), 1);
-    assert!(
-        listed[0].reader.ends_with(":ads/frequency/v1"),
-        "{listed:?}"
-    );
-    assert_eq!(listed[0].verified[0].after_sequence, half);
+    let ads = listed(&service, "ads/frequency/v1").await;
+    assert_eq!(ads.verified[0].after_sequence, half);
     let removal = pb::RemoveReaderRequest {
         reader: "ads/frequency/v1".to_owned(),
     };
@@ -184,6 +205,34 @@ async fn a_reader_below_the_mark_is_refused(service: Service) {
     );
 }
 
+/// The log forgets what profile has in a snapshot: without it nobody could count again.
+async fn lost_profiles_are_made_up_from_snapshots(service: Service) {
+    let alice = service.subject("alice").await;
+    service.grant(alice, Purpose::Personalise).await;
+    let partition = alice.partition();
+    let end = fill(&service, alice, "a").await;
+    snapshotted(&service, partition, end).await;
+    service.home.clock.advance(2 * DAY_MS);
+    until(&service, partition, |one| one.low_water == end).await;
+    let before = service.profile_of(alice).await.unwrap();
+    assert_eq!((before.events[0].count, before.events.len()), (200, 1));
+    let home = service.stop().await;
+    lose_states(&home).await;
+    let service = forgetful_again(home).await;
+    service.live(vec![view("b", alice, "tea")]).await;
+    let after = service.profile_of(alice).await.unwrap();
+    assert_eq!((after.events[0].count, after.events.len()), (201, 1));
+}
+
+/// Takes away what the projection has saved: its file, or its rows.
+async fn lose_states(home: &Home) {
+    let file = home.folder.path().join("data").join("projection.db");
+    match home.db.open().await {
+        Db::Sqlite(_) => std::fs::remove_file(file).unwrap(),
+        rows @ Db::Postgres(_) => rapport_flow::testing::lose_states(&rows).await,
+    }
+}
+
 async fn readers_are_bounded_and_their_names_checked(service: Service) {
     let mut client = readers(&service);
     let request = pb::RegisterReaderRequest {
@@ -198,7 +247,9 @@ async fn readers_are_bounded_and_their_names_checked(service: Service) {
     let status = client.register_reader(request).await.unwrap_err();
     let bad = ["reader", "verified[0].partition", "verified[2].partition"];
     assert_eq!(refusal(&status).1, bad.map(str::to_owned));
-    for number in 0..128 {
+    // Profile's own projection is one of the 128.
+    listed(&service, OWN).await;
+    for number in 0..127 {
         let request = registration(&format!("r-{number}"), 0, 0);
         client.register_reader(request).await.unwrap();
     }
