@@ -1,10 +1,21 @@
-"""Regenerates experiment.csv: what statsmodels and scipy say about the cases of tests/golden.rs.
+"""Regenerates experiment.csv: what statsmodels, scipy and gbstats say about the cases of tests/golden.rs.
 
-Run `python3 golden.py > experiment.csv` with numpy, scipy and statsmodels (any recent version).
+Run `python3 golden.py > experiment.csv` with numpy, scipy, statsmodels and gbstats (any recent version).
 The samples are a formula that both languages can compute, so no file of numbers is needed.
 """
 
 import numpy as np
+from gbstats.frequentist.tests import (
+    FrequentistConfig,
+    SequentialConfig,
+    SequentialTwoSidedTTest,
+    TwoSidedTTest,
+)
+from gbstats.models.statistics import (
+    RegressionAdjustedStatistic,
+    SampleMeanStatistic,
+    compute_theta,
+)
 from scipy import integrate, stats
 from statsmodels.stats import multitest, power, proportion
 
@@ -58,6 +69,26 @@ test = stats.ttest_ind(y1 - theta * x1, y0 - theta * x0, equal_var=False)
 ci = test.confidence_interval(0.95)
 effect = (y1 - theta * x1).mean() - (y0 - theta * x0).mean()
 show("cuped", theta=theta, effect=effect, se=effect / test.statistic, p=test.pvalue, low=ci.low)
+
+
+def mean_of(values):
+    return SampleMeanStatistic(n=len(values), sum=values.sum(), sum_squares=(values**2).sum())
+
+
+def adjusted(values, covariate):
+    parts = mean_of(values), mean_of(covariate)
+    return RegressionAdjustedStatistic(len(values), *parts, (values * covariate).sum(), theta=0)
+
+
+# GrowthBook's engine, as one experimenter runs it: after the end, and while it goes on.
+arms = adjusted(y0, x0), adjusted(y1, x1)
+for arm in arms:
+    arm.theta = compute_theta(*arms)
+for case, pair in (("means", (mean_of(control), mean_of(treated))), ("cuped", arms)):
+    fixed = TwoSidedTTest(*pair, FrequentistConfig(difference_type="absolute")).compute_result()
+    always = SequentialTwoSidedTTest(*pair, SequentialConfig(difference_type="absolute")).compute_result()
+    show(f"gbstats_{case}", effect=fixed.expected, p=fixed.p_value, low=fixed.ci[0], high=fixed.ci[1])
+    show(f"gbstats_{case}_any_time", low=always.ci[0], high=always.ci[1])
 
 for n, se in ((200, 0.1), (5_000, 0.02), (2_000_000, 0.001)):
     alpha, variance = 0.05, se**2 * n

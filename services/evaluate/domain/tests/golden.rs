@@ -1,4 +1,4 @@
-//! The experiment's numbers against statsmodels and scipy (`golden/golden.py`), to 1e-9.
+//! The experiment's numbers against statsmodels, scipy and gbstats (`golden/golden.py`), to 1e-9.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -90,6 +90,7 @@ fn check_effects(golden: &mut Golden) {
     let moments = |values: &[f64]| values.iter().copied().collect::<Moments>();
     let found = welch(&moments(&control), &moments(&treated), 0.95).unwrap();
     golden.check_estimate("welch", &["effect", "p", "low", "high"], &found);
+    check_gbstats(golden, "means", &found, 90);
     let control = pairs(&control, &sample(37, 31, 53, 1.0));
     let treated = pairs(&treated, &sample(53, 37, 59, 1.0));
     let found = ratios(&control, &treated, 0.95).unwrap();
@@ -111,8 +112,19 @@ fn check_cuped(golden: &mut Golden) {
     golden.check("cuped", "theta", found.theta);
     golden.check_estimate("cuped", &["effect", "se", "p", "low"], &found.estimate);
     assert!(found.variance_reduction > 0.9, "{found:?}");
+    check_gbstats(golden, "cuped", &found.estimate, 90);
     let flat = pairs(&[1.0, 2.0], &[3.0, 3.0]);
     assert_eq!(cuped(&flat, &flat, 0.95), None);
+}
+
+/// GrowthBook's engine says the same, after the end and at any time before.
+fn check_gbstats(golden: &mut Golden, case: &str, found: &Estimate, units: u64) {
+    let name = format!("gbstats_{case}");
+    golden.check_estimate(&name, &["effect", "p", "low", "high"], found);
+    let always = confidence_sequence(found.effect, found.se, units, 0.05).unwrap();
+    let name = format!("{name}_any_time");
+    golden.check(&name, "low", always.low);
+    golden.check(&name, "high", always.high);
 }
 
 fn check_health(golden: &mut Golden) {
