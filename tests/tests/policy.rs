@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,12 +59,7 @@ const EXCEPTIONS: [(&str, &str); 4] = [
 
 #[test]
 fn what_may_name_or_quote_a_person_has_a_data_class() {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
-    let mut compiler = protox::Compiler::new([&proto]).unwrap();
-    compiler.include_imports(true);
-    let paths = rapport_protos(&proto);
-    compiler.open_files(paths).unwrap();
-    let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap();
+    let pool = DescriptorPool::decode(rapport_api::FILE_DESCRIPTOR_SET).unwrap();
     let impersonal: BTreeSet<&str> = IMPERSONAL.split_whitespace().collect();
     let classed = |name: &str| {
         let fields = rapport_api::policy::fields();
@@ -98,23 +92,6 @@ fn what_may_name_or_quote_a_person_has_a_data_class() {
         );
         assert!(!classed(name), "{name}");
     }
-}
-
-fn rapport_protos(root: &Path) -> Vec<std::path::PathBuf> {
-    let mut folders = vec![root.to_owned()];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|it| it == "proto") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    files
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub struct TextClassifier {
     pub(crate) weights: Quantised,
     pub(crate) bias: Vec<f32>,
     pub(crate) mixture: Mixture,
-    /// Which features each label was trained with; `None` where `scope` is.
+    /// Which features each label was trained with; kept in a file only together with `scope`.
     pub(crate) typical: Option<Typical>,
     /// What tells texts of no label; `None` when no label could be held out to find it.
     pub(crate) scope: Option<Scope>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use profile_domain::ProfileState;
-use profile_domain::clv::{ClvModel, Customer, Forecast, PurchaseRecord};
+use profile_domain::clv::{ClvModel, Customer, DAYS_PER_WEEK, Forecast, PurchaseRecord};
 use rapport_api::profile::v1 as pb;
 use rapport_api::r#type::v1::Money;
 use rapport_types::{Currency, UnixMillis};
@@ -22,7 +22,7 @@ pub use training::{Trainer, train_for_ever};
 pub const HORIZON_DAYS: u32 = 90;
 /// What a year takes off the value within the horizon: so near, nothing worth telling.
 const DISCOUNT: f64 = 0.0;
-const HORIZON_WEEKS: f64 = HORIZON_DAYS as f64 / 7.0;
+const HORIZON_WEEKS: f64 = HORIZON_DAYS as f64 / DAYS_PER_WEEK;
 const MICROS: f64 = 1e6;
 
 /// The served model, swapped whole. Cloning shares it.
@@ -87,7 +87,7 @@ impl Served {
             value: told.value.and_then(money),
             repeat_days: record.repeats(),
             span_days: record.span_days(),
-            age_days: (told.age_weeks * 7.0).round() as u32,
+            age_days: (told.age_weeks * DAYS_PER_WEEK).round() as u32,
             mean_spend: own.and_then(money),
             model_version: self.row.name(),
             as_of_ms: as_of.0,

@@ -28,7 +28,8 @@ pub const DISCOUNT_MAX: f64 = 10.0;
 const PERIODS_MAX: f64 = 104.0;
 /// Weeks of a mean year.
 const WEEKS_PER_YEAR: f64 = 365.25 / 7.0;
-const DAYS_PER_WEEK: f64 = 7.0;
+/// Days in the unit of every rate and age here.
+pub const DAYS_PER_WEEK: f64 = 7.0;
 
 /// When a customer bought, up to the moment from which the future is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]

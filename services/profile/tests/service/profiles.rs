@@ -7,7 +7,9 @@ use rapport_store::store_contract;
 use rapport_types::{Purpose, SubjectId};
 use tonic::Code;
 
-use crate::support::{DAY_MS, START, Service, emotion, event, of, refusal, search, spawn, view};
+use crate::support::{
+    DAY_MS, START, Service, emotion, event, of, purchase, refusal, search, spawn, view,
+};
 
 store_contract!(
     spawn,
@@ -20,24 +22,6 @@ store_contract!(
         a_malformed_event_costs_only_itself,
     ]
 );
-
-fn purchase(id: &str, subject: SubjectId, days_ago: i64, units: i64) -> pb::NewEvent {
-    let message = events::Purchase {
-        order_id: format!("o-{id}"),
-        lines: vec![events::OrderLine {
-            item_id: "i-1".to_owned(),
-            quantity: 2,
-            unit_price_micros: units * 1_000_000,
-            category: "tea".to_owned(),
-        }],
-        currency: "GBP".to_owned(),
-        ..Default::default()
-    };
-    pb::NewEvent {
-        occurred_at_ms: START.0 - days_ago * DAY_MS,
-        ..of(subject, event(id, "Purchase", &message))
-    }
-}
 
 async fn a_profile_needs_consent(service: Service) {
     let alice = service.subject("alice").await;
@@ -85,8 +69,8 @@ async fn a_person_is_the_sum_of_its_members(service: Service) {
     service.grant(phone, Purpose::Personalise).await;
     service.grant(laptop, Purpose::Personalise).await;
     let sent = vec![
-        purchase("p-1", phone, 10, 7),
-        purchase("p-2", laptop, 3, 5),
+        purchase("p-1", phone, 10, 14),
+        purchase("p-2", laptop, 3, 10),
         view("v-1", laptop, "cups"),
     ];
     service.live(sent).await;
@@ -195,7 +179,7 @@ async fn a_profile_survives_a_restart(service: Service) {
     service
         .live(vec![
             view("v-1", alice, "tea"),
-            purchase("p-1", alice, 1, 9),
+            purchase("p-1", alice, 1, 18),
         ])
         .await;
     let before = service.profile_of(alice).await.unwrap();
@@ -240,8 +224,8 @@ async fn the_population_is_counted_by_person(service: Service) {
         .enumerate()
         .map(|(n, subject)| view(&format!("v-{n}"), *subject, "tea"))
         .collect();
-    sent.push(purchase("p-0", subjects[1], 2, 3));
-    sent.push(purchase("p-3", subjects[3], 300, 3));
+    sent.push(purchase("p-0", subjects[1], 2, 6));
+    sent.push(purchase("p-3", subjects[3], 300, 6));
     // Older than the log takes live.
     let backfill = pb::CollectEventsRequest {
         events: sent,

@@ -326,6 +326,25 @@ pub(crate) fn view(id: &str, subject: SubjectId, category: &str) -> pb::NewEvent
     of(subject, event(id, "ViewItem", &message))
 }
 
+/// A purchase of two things for `units` pounds together, some days before the tests' world began.
+pub(crate) fn purchase(id: &str, subject: SubjectId, days_ago: i64, units: i64) -> pb::NewEvent {
+    let message = events::Purchase {
+        order_id: format!("o-{id}"),
+        lines: vec![events::OrderLine {
+            item_id: "i-1".to_owned(),
+            quantity: 2,
+            unit_price_micros: units * 500_000,
+            category: "tea".to_owned(),
+        }],
+        currency: "GBP".to_owned(),
+        ..Default::default()
+    };
+    pb::NewEvent {
+        occurred_at_ms: START.0 - days_ago * DAY_MS,
+        ..of(subject, event(id, "Purchase", &message))
+    }
+}
+
 pub(crate) fn search(id: &str, subject: SubjectId, query: &str) -> pb::NewEvent {
     let personal = events::SearchPersonal {
         query: query.to_owned(),

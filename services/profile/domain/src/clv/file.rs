@@ -10,7 +10,7 @@ use super::spend::{GammaGamma, SpendFit};
 /// Largest model file; a handful of numbers needs no more.
 pub const MODEL_BYTES_MAX: usize = 1_024;
 
-/// Its version changes with the layout below.
+/// Its version changes with the layout below. Bits that an older file never had set read as settled.
 const FORMAT: Format = Format {
     what: "customer value model",
     mark: *b"RAPPCLV\0",

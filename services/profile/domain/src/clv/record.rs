@@ -180,6 +180,7 @@ impl Learners {
         let currency = self.currency();
         let asked = |record: &PurchaseRecord| record.customer(as_of, currency);
         let customers: Vec<Customer> = records().filter_map(asked).collect();
+        // Micros keep what is spent in range: too few histories are all that can be wrong.
         let model = ClvModel::fit(&customers).map_err(|_none| TooFewRepeaters(repeaters))?;
         Ok(Learned {
             currency: currency.filter(|_| model.spend.is_some()),

@@ -6,7 +6,7 @@ use crate::item_item::HISTORY_ITEMS_MAX;
 use crate::items::ItemIdx;
 
 /// Up to so many items EASE is a matter of seconds; above, SLIM and the graph filter take its place.
-const EASE_ITEMS_MAX: usize = 4_000;
+const EASE_SERVED_ITEMS_MAX: usize = 4_000;
 /// Most bytes that SLIM may hold of pairs of items that share a person, and what one takes: the sum of
 /// squared history lengths bounds the pairs.
 const SLIM_BYTES_MAX: u64 = 256 << 20;
@@ -48,7 +48,7 @@ impl Size {
 
     /// Whether an algorithm may be tried.
     pub(super) fn suits(&self, algorithm: SimilarAlgorithm) -> bool {
-        let is_large = self.items > EASE_ITEMS_MAX;
+        let is_large = self.items > EASE_SERVED_ITEMS_MAX;
         match algorithm {
             SimilarAlgorithm::ItemKnn => true,
             SimilarAlgorithm::Ease => !is_large,
@@ -78,13 +78,13 @@ mod tests {
             assert_eq!(found, expected, "{size:?}");
         };
         let small = Size {
-            items: EASE_ITEMS_MAX,
+            items: EASE_SERVED_ITEMS_MAX,
             persons: 10,
             pairs: 100,
             squares: 1_000,
         };
         let large = Size {
-            items: EASE_ITEMS_MAX + 1,
+            items: EASE_SERVED_ITEMS_MAX + 1,
             ..small
         };
         check(small, &[ItemKnn, Ease]);

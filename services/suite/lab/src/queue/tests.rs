@@ -141,10 +141,9 @@ fn services_of_no_time_make_no_load() {
 #[test]
 fn too_many_calls_are_refused_and_a_limit_takes_the_first() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("calls.csv");
     let line = |call: u32| format!("{call},1,0,PS,0,agent,\n");
     let lines: String = (0..4).map(line).collect();
-    std::fs::write(&path, format!("{HEADER}{lines}")).unwrap();
+    let path = put(&folder, "calls.csv", &format!("{HEADER}{lines}"));
     let read = |limit, most| {
         let asked = args(|args| args.common.limit = std::num::NonZeroUsize::new(limit));
         calls::count_at_most(&asked, &path, most)
