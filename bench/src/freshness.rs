@@ -162,9 +162,10 @@ impl Probe {
         let mut events = EventServiceClient::new(self.channel.clone());
         let answer = events.collect_events(request).await;
         let results = answer.map_err(io::Error::other)?.into_inner().results;
-        match results[0].outcome() {
-            EventOutcome::Accepted => Ok(()),
-            other => Err(io::Error::other(format!("{item_id} is {other:?}"))),
+        let outcome = results[0].outcome();
+        match outcome == EventOutcome::Accepted {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("{item_id} is {outcome:?}"))),
         }
     }
 }

@@ -5,7 +5,7 @@ use rapport_api::profile::v1 as pb;
 use rapport_store::store_contract;
 use rapport_types::SubjectId;
 
-use crate::support::{Service, assert_gapless, event, of, refusal, search, spawn, view};
+use crate::support::{Service, assert_gapless, refusal, search, spawn, view};
 
 store_contract!(
     spawn,
@@ -98,12 +98,13 @@ async fn a_follower_hears_of_new_events_and_of_silence(service: Service) {
 
 async fn a_large_batch_comes_in_parts_that_a_client_takes(service: Service) {
     let alice = service.subject("alice").await;
-    let large = |n: usize| {
-        let message = events::ViewItem {
-            item_id: "x".repeat(60_000),
-            ..Default::default()
-        };
-        of(alice, event(&format!("e-{n}"), "ViewItem", &message))
+    // Of a type of the shop's own: only what Rapport knows has texts that it can bound.
+    let large = |n: usize| pb::NewEvent {
+        payload: Some(prost_types::Any {
+            type_url: "type.googleapis.com/com.shop.v1.Thing".to_owned(),
+            value: vec![b'x'; 60_000],
+        }),
+        ..view(&format!("e-{n}"), alice, "tea")
     };
     let results = service.collect((0..60).map(large).collect()).await;
     assert_eq!(results.last().unwrap().sequence, 60);
