@@ -66,6 +66,7 @@ pub struct SessionWhy {
 pub struct SessionScratch {
     shared: Vec<Shared>,
     found: Vec<Found>,
+    keys: Vec<u64>,
     attention: AttentionScratch,
     part: SessionScores,
 }

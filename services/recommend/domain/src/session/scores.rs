@@ -1,49 +1,63 @@
 //! Scores of one request: a vector over the catalogue of which mostly a few entries are set.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use super::popularity::SessionPopularity;
 use crate::items::ItemIdx;
 
 /// Scores by item, reused between requests: resetting costs what the last request touched.
 ///
-/// Memory: 4 bytes an item of the catalogue and 4 an item touched.
+/// Memory: 8 bytes an item of the catalogue.
 #[derive(Debug, Clone, Default)]
 pub struct SessionScores {
     values: Vec<f32>,
-    /// Items whose value was set, each once, in the order of their first score.
+    /// First the items whose value was set, each once, in the order of their first score; then room for
+    /// all others and one more, so that noting an item takes no branch.
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl SessionScores {
     /// Empties the vector and sizes it for a catalogue.
     pub fn reset(&mut self, items: usize) {
-        if self.touched.len() * 4 > self.values.len() {
+        if self.count * 4 > self.values.len() {
             self.values.fill(0.0);
-            self.touched.clear();
+        } else {
+            for item in &self.touched[..self.count] {
+                self.values[*item as usize] = 0.0;
+            }
         }
-        for item in self.touched.drain(..) {
-            self.values[item as usize] = 0.0;
-        }
+        self.count = 0;
         self.values.resize(items, 0.0);
+        self.touched.resize(items + 1, 0);
     }
 
-    /// Adds to one item; `score > 0`, `item` below the size of the catalogue.
+    /// Adds to one item; `score >= 0`, `item` below the size of the catalogue.
     #[inline]
     pub(crate) fn add(&mut self, item: u32, score: f32) {
         let value = &mut self.values[item as usize];
-        if *value == 0.0 {
-            self.touched.push(item);
-        }
+        // Whether an item is new is a coin toss to the processor: it is written down in any case.
+        self.touched[self.count] = item;
+        self.count += usize::from((*value == 0.0) & (score > 0.0));
         *value += score;
+    }
+
+    /// Adds the same score to every item of a visit.
+    #[inline]
+    pub(crate) fn add_each(&mut self, items: &[u32], score: f32) {
+        for item in items {
+            self.add(*item, score);
+        }
     }
 
     /// Sets every score at once: `fill` gets the zeroed vector and must leave no 0 behind.
     pub(crate) fn set_all(&mut self, fill: impl FnOnce(&mut [f32])) {
         fill(&mut self.values);
         debug_assert!(self.values.iter().all(|value| *value > 0.0));
-        self.touched.clear();
-        self.touched.extend(0..self.values.len() as u32);
+        self.count = self.values.len();
+        for (place, item) in self.touched.iter_mut().zip(0..self.count as u32) {
+            *place = item;
+        }
     }
 
     /// Multiplies one item's score; 0 takes the item out of the list.
@@ -53,14 +67,18 @@ impl SessionScores {
         {
             *value *= factor;
             if *value == 0.0 {
-                self.touched.retain(|touched| *touched != item);
+                let place = self.touched[..self.count].iter().position(|at| *at == item);
+                if let Some(place) = place {
+                    self.touched.copy_within(place + 1..self.count, place);
+                    self.count -= 1;
+                }
             }
         }
     }
 
     /// Multiplies every score by its item's factor; factors are positive, one per item.
     pub(crate) fn scale_all(&mut self, factors: &[f32]) {
-        for item in &self.touched {
+        for item in &self.touched[..self.count] {
             self.values[*item as usize] *= factors[*item as usize];
         }
     }
@@ -73,7 +91,7 @@ impl SessionScores {
 
     /// Returns the scored items with their scores, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> {
-        self.touched
+        self.touched[..self.count]
             .iter()
             .map(|item| (*item, self.values[*item as usize]))
     }
@@ -96,16 +114,15 @@ impl SessionScores {
             if score > floor {
                 top.push((ItemIdx(item), score));
                 if top.len() == room {
-                    top.select_nth_unstable_by(k - 1, best_first);
-                    top.truncate(k);
+                    keep_best(k, top);
                     // What equals the k-th best from now on has met it in no fixed order, so it must
                     // still come in: the floor is just below.
                     floor = top[k - 1].1.next_down().max(0.0);
                 }
             }
         }
-        top.sort_unstable_by(best_first);
-        top.truncate(k);
+        keep_best(k, top);
+        top.sort_unstable_by_key(|scored| Reverse(key(scored)));
         for item in popular.order() {
             if top.len() >= k {
                 break;
@@ -121,7 +138,7 @@ impl SessionScores {
     pub fn rank(&self, item: ItemIdx, k: usize, popular: &SessionPopularity) -> Option<usize> {
         let score = self.get(item);
         let rank = if score > 0.0 {
-            if self.touched.len() == self.values.len() {
+            if self.count == self.values.len() {
                 self.values.iter().filter(|other| **other >= score).count()
             } else {
                 self.iter().filter(|(_, other)| *other >= score).count()
@@ -134,14 +151,24 @@ impl SessionScores {
                 .take_while(|other| popular.count(**other) >= count)
                 .filter(|other| self.get(**other) == 0.0)
                 .take(k + 1);
-            self.touched.len() + rivals.count()
+            self.count + rivals.count()
         };
         (rank <= k).then_some(rank)
     }
 }
 
-fn best_first(a: &(ItemIdx, f32), b: &(ItemIdx, f32)) -> Ordering {
-    b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0))
+/// Cuts a list down to its best `k`, the last of which ends up last.
+fn keep_best(k: usize, list: &mut Vec<(ItemIdx, f32)>) {
+    if list.len() > k {
+        list.select_nth_unstable_by_key(k - 1, |scored| Reverse(key(scored)));
+        list.truncate(k);
+    }
+}
+
+/// Returns a number that is larger for the better of two, the lower index of equal scores: one
+/// comparison without a branch. The bits of floats `>= 0` are in the order of their values.
+fn key((item, score): &(ItemIdx, f32)) -> u64 {
+    (u64::from(score.to_bits()) << 32) | u64::from(!item.0)
 }
 
 #[cfg(test)]
@@ -205,7 +232,7 @@ mod tests {
             prop_assert_eq!(top.len(), k.min(values.len()));
             let mut best: Vec<(ItemIdx, f32)> =
                 values.iter().enumerate().map(|(at, value)| (ItemIdx(at as u32), *value)).collect();
-            best.sort_by(best_first);
+            best.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             for (at, ((item, score), expected)) in top.iter().zip(&best).enumerate() {
                 prop_assert_eq!(*score, expected.1);
                 prop_assert!(*score == 0.0 || item == &expected.0);

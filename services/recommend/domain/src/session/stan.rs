@@ -107,7 +107,7 @@ impl StanModel {
     pub fn with_index(index: SessionIndex, options: &StanOptions) -> Self {
         let options = clamped(options);
         let sessions = index.len();
-        let counts = (0..index.items()).map(|item| index.sessions_of(item as u32).len().max(1));
+        let counts = (0..index.items()).map(|item| index.rows_of(item as u32).len().max(1));
         let idf = |count: usize| (1.0 + sessions as f32 / count as f32).ln();
         let powers = |base: f32, step: usize| base.powi(step as i32).max(f32::MIN_POSITIVE);
         // The middle of each step stands for it.
@@ -155,17 +155,20 @@ impl StanModel {
             .newest_sharing(&scratch.shared, self.options.sample, &mut scratch.found);
         let sessions = self.index.len();
         for hit in &mut scratch.found {
-            let length = self.index.session(hit.session).len();
-            let step = hit.session as usize * AGE_STEPS / sessions;
-            hit.similarity *= self.lengths[length] * self.ages[step];
+            let step = self.index.number(hit.row) * AGE_STEPS / sessions;
+            hit.similarity *= self.lengths[hit.length as usize] * self.ages[step];
         }
-        keep_nearest(&mut scratch.found, self.options.neighbours);
+        keep_nearest(
+            &mut scratch.found,
+            self.options.neighbours,
+            &mut scratch.keys,
+        );
     }
 
     /// Calls `add` with the weight of every item of a neighbour.
     fn spread(&self, hit: &super::Found, shared: &[Shared], mut add: impl FnMut(u32, f32)) {
         let newest = &shared[hit.newest_shared as usize];
-        let items = self.index.session(hit.session);
+        let items = self.index.items_of(hit);
         let Some(place) = items.iter().position(|item| *item == newest.item) else {
             return; // a neighbour has what it shares
         };

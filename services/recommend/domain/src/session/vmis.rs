@@ -57,7 +57,7 @@ impl VmisModel {
         let index = SessionIndex::new(sessions);
         let pairs = index.pairs() as f32;
         let idf = |item: usize| {
-            let count = index.sessions_of(item as u32).len().max(1) as f32;
+            let count = index.rows_of(item as u32).len().max(1) as f32;
             // With one item in all there is nothing to tell apart; scores must stay positive.
             (pairs / count).ln().max(f32::MIN_POSITIVE)
         };
@@ -98,7 +98,11 @@ impl VmisModel {
             .for_each(|shared| shared.weight /= distinct);
         self.index
             .newest_sharing(&scratch.shared, self.options.sample, &mut scratch.found);
-        keep_nearest(&mut scratch.found, self.options.neighbours);
+        keep_nearest(
+            &mut scratch.found,
+            self.options.neighbours,
+            &mut scratch.keys,
+        );
     }
 
     fn match_weight(shared: &Shared) -> f32 {
@@ -113,9 +117,7 @@ impl SessionModel for VmisModel {
         for hit in &scratch.found {
             let weight = Self::match_weight(&scratch.shared[hit.newest_shared as usize]);
             if weight > 0.0 {
-                for item in self.index.session(hit.session) {
-                    scores.add(*item, weight * hit.similarity);
-                }
+                scores.add_each(self.index.items_of(hit), weight * hit.similarity);
             }
         }
         scores.scale_all(&self.idf);
@@ -134,7 +136,7 @@ impl SessionModel for VmisModel {
         let mut sums = [0.0f32; WINDOW_MAX];
         let mut sessions = 0;
         for hit in &scratch.found {
-            if self.index.session(hit.session).contains(&item.0) {
+            if self.index.items_of(hit).contains(&item.0) {
                 sessions += 1;
                 let at = hit.newest_shared as usize;
                 sums[at] += Self::match_weight(&scratch.shared[at]).max(0.0) * hit.similarity;
