@@ -75,7 +75,8 @@ fn show_forecast(known: &profile::Profile) {
         return;
     };
     let money = told.value.as_ref().map_or("–".to_owned(), |value| {
-        format!("{} {}", value.currency, Micros(value.micros))
+        // A forecast is no amount of money to the last micro.
+        format!("{} {:.2}", value.currency, value.micros as f64 / 1e6)
     });
     line(&format!(
         "within {} days: {:.1} more purchase days worth {money}, still a customer with {}",
