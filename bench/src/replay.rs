@@ -18,7 +18,8 @@ const SERVICES: [(&str, &[&str]); 4] = [
             "profile/projection.db",
             "profile/projection.db-wal",
             "profile/projection.db-shm",
-            "profile/snapshots",
+            // The folder of its snapshots: the service, then the projection.
+            "profile/profile",
         ],
     ),
     ("recommend", &["recommend"]),
