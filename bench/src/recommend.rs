@@ -2,11 +2,13 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rapport_api::recommend::v1::TrainModelRequest;
 use rapport_api::recommend::v1::model_service_client::ModelServiceClient;
 use rapport_rpc::{ClientConfig, connect};
 use serde_json::json;
+use tonic::Code;
 
 use crate::server::{Server, load, rapport};
 
@@ -14,6 +16,9 @@ use crate::server::{Server, load, rapport};
 const PEOPLE: u32 = 29_858;
 const ITEMS: u64 = 40_981;
 const VIEWS_PER_PERSON: u64 = 27;
+/// How often the training is asked for while another runs, and how long between.
+const TRAIN_ATTEMPTS_MAX: u32 = 600;
+const TRAIN_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(gowalla: Option<&Path>, seconds: u64) -> io::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -92,17 +97,21 @@ pub(crate) fn history(
     Ok((path, "a made history of the size of Gowalla"))
 }
 
+/// Trains on the whole history. A training that the service began by itself may have missed its end, so
+/// that one is waited for and another follows.
 async fn train(url: &str) -> io::Result<()> {
     let channel = connect(&ClientConfig::new(url)).map_err(io::Error::other)?;
     let mut client = ModelServiceClient::new(channel);
-    let request = TrainModelRequest {
-        request_id: "bench".to_owned(),
-    };
-    client
-        .train_model(request)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(())
+    for _ in 0..TRAIN_ATTEMPTS_MAX {
+        let request = TrainModelRequest {
+            request_id: "bench".to_owned(),
+        };
+        match client.train_model(request).await {
+            Err(status) if status.code() == Code::Aborted => tokio::time::sleep(TRAIN_PAUSE).await,
+            answer => return answer.map(drop).map_err(io::Error::other),
+        }
+    }
+    Err(io::Error::other("another training did not end"))
 }
 
 /// Scatters a counter over all 64-bit numbers: the finaliser of SplitMix64.
