@@ -296,6 +296,39 @@ async fn an_erasures_copy_drops_the_state_in_memory_and_on_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_taken_beside_an_erasure_brings_nobody_back() {
+    let (log, channel) = serve().await;
+    let (_test, db) = open(Engine::Sqlite).await;
+    let runner = ProjectionRunner::in_memory(Digest::<1>, db.clone(), channel, config(true));
+    let running = runner
+        .with_people(people_without(subject(1)))
+        .start(CancellationToken::new())
+        .await
+        .unwrap();
+    log.did(subject(1), "subjects_erased", 0, &erasure_of(&[subject(1)]));
+    log.touch(subject(1), "view_item");
+    log.touch(subject(2), "view_item");
+    read_to_end(&running, &log).await;
+    let kept: Vec<_> = read_all(&running.states()).await;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(running.states().get(subject(2)).await.unwrap().0, 1);
+}
+
+/// A view in which one subject is erased.
+fn people_without(erased: SubjectId) -> People {
+    let people = People::new();
+    let mut snapshot = Snapshot::default();
+    let part = GetControlSnapshotResponse {
+        erased: vec![erased.to_vec()],
+        last: true,
+        ..Default::default()
+    };
+    snapshot.add(&part).unwrap();
+    people.load(snapshot).unwrap();
+    people
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_saved_state_of_an_erased_subject_is_not_loaded() {
     let (log, channel) = serve().await;
     let (_test, db) = open(Engine::Sqlite).await;
@@ -307,20 +340,9 @@ async fn a_saved_state_of_an_erased_subject_is_not_loaded() {
     read_to_end(&running, &log).await;
     stop.cancel();
     running.stopped().await.unwrap();
-    let people = People::new();
-    let mut snapshot = Snapshot::default();
-    let erased = vec![subject(1).to_vec()];
-    snapshot
-        .add(&GetControlSnapshotResponse {
-            erased,
-            last: true,
-            ..Default::default()
-        })
-        .unwrap();
-    people.load(snapshot).unwrap();
     let runner = ProjectionRunner::in_memory(Digest::<1>, db.clone(), channel, config(true));
     let running = runner
-        .with_people(people)
+        .with_people(people_without(subject(1)))
         .start(CancellationToken::new())
         .await
         .unwrap();

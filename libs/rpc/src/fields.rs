@@ -63,10 +63,12 @@ impl Fields {
         }
     }
 
-    /// Checks a text of at most `max` characters.
+    /// Checks a text of at most `max` characters, none of them NUL: Postgres stores no text with one.
     pub fn optional_text(&mut self, field: &str, text: &str, max: usize) {
         let count = text.chars().count();
-        if count > max {
+        if text.contains('\0') {
+            self.refuse(field, "must not hold a NUL character");
+        } else if count > max {
             let why = format!("must have at most {max} characters, has {count}");
             self.refuse(field, why);
         }
@@ -124,21 +126,23 @@ mod tests {
         fields.request_id("");
         fields.text("name", "a", 1);
         fields.text("title", "茶茶", 1);
+        fields.optional_text("note", "a\0b", 3);
         let page = fields.page_size(-1, 20, 100);
         fields.id16("case_id", &[1; 15]);
         let bad = fields.finish(page).unwrap_err();
-        assert_eq!(bad.to_string(), "request has 4 invalid field(s)");
+        assert_eq!(bad.to_string(), "request has 5 invalid field(s)");
         let named = bad.0.iter().map(|it| it.field.as_str());
         assert_eq!(
             named.collect::<Vec<_>>(),
-            ["request_id", "title", "page_size", "case_id"]
+            ["request_id", "title", "note", "page_size", "case_id"]
         );
-        let said = bad.0.iter().map(|it| it.description.as_str()).take(3);
+        let said = bad.0.iter().map(|it| it.description.as_str()).take(4);
         assert_eq!(
             said.collect::<Vec<_>>(),
             [
                 "is required",
                 "must have at most 1 characters, has 2",
+                "must not hold a NUL character",
                 "must not be negative"
             ]
         );

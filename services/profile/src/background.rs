@@ -23,8 +23,8 @@ use crate::subjects::Subjects;
 const POLL: Duration = Duration::from_millis(100);
 /// Pause after a failure before trying again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often a slice of old dedup entries and some idempotency records are deleted: each slice comes
-/// round once in 68 minutes.
+/// How often a slice of old dedup entries and some idempotency records are deleted. Each slice comes
+/// round once in 68 minutes; the records go in any order.
 const SWEEP: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -39,11 +39,10 @@ pub async fn ring(hub: Arc<Hub>, db: Db) {
     .await;
 }
 
-/// Learns what other replicas committed. SQLite has no other replicas.
+/// Learns what was committed and not told here: by other replicas, or by a commit of this one whose
+/// outcome nobody learned.
 pub async fn observe(hub: Arc<Hub>, db: Db) {
-    let Some(mut listener) = Listener::new(&db) else {
-        return;
-    };
+    let mut listener = Listener::new(&db);
     loop {
         listener.heard(POLL).await;
         match log::ends(&db).await {
@@ -190,9 +189,7 @@ pub async fn sweep(db: Db, clock: Arc<dyn Clock>) {
 
 async fn sweep_slice(db: &Db, slice: u16, now: UnixMillis) -> Result<(), StoreError> {
     log::forget_before(db, slice, now.0 / DAY_MS - DEDUP_HORIZON_DAYS - 1).await?;
-    if slice == 0 {
-        idempotency::sweep(db, now, idempotency::KEEP_MIN_MS).await?;
-    }
+    idempotency::sweep(db, now, idempotency::KEEP_MIN_MS).await?;
     Ok(())
 }
 

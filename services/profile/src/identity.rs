@@ -19,6 +19,7 @@ use rapport_store::idempotency::Slot;
 use rapport_store::{Db, Tx};
 use rapport_types::{Clock, ConsentState, Purpose, SubjectId, UnixMillis};
 use ring::hmac;
+use tracing::Instrument as _;
 
 use crate::control::ControlWriter;
 use crate::error::Error;
@@ -84,19 +85,25 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Store`]: unknown whether it happened; the same request id finds out.
-    pub async fn finish<T: Message>(
+    pub async fn finish<T: Message + 'static>(
         &self,
         tx: Tx,
         slot: Slot,
         response: T,
         records: impl IntoIterator<Item = StoredBatch>,
     ) -> Result<T, Error> {
-        write::finish(tx, slot, &response).await?;
-        let mut sequence = 0;
-        for record in records {
-            sequence = record.last_sequence;
-            self.hub.publish(record);
-        }
+        let records: Vec<StoredBatch> = records.into_iter().collect();
+        let sequence = records.last().map_or(0, |record| record.last_sequence);
+        let hub = Arc::clone(&self.hub);
+        // A caller that gives up while the commit is on its way must not keep it from being known.
+        let committed = async move {
+            write::finish(tx, slot, &response).await?;
+            records.into_iter().for_each(|record| hub.publish(record));
+            Ok::<_, Error>(response)
+        };
+        let response = tokio::spawn(committed.in_current_span())
+            .await
+            .map_err(|_panicked| Error::Internal("a change panicked"))??;
         self.own_view_at(sequence).await;
         Ok(response)
     }
@@ -191,7 +198,7 @@ impl Identity {
             link_id: new.id.0.to_vec(),
             person: Some(to_record(&linked.person)),
             graph_version,
-            evidence: new.evidence,
+            evidence: String::new(),
         };
         let record = control.append(tx, "subjects_linked", &record).await?;
         Ok((Some(new.id), linked, Some(record)))
@@ -276,7 +283,7 @@ impl Identity {
         let record = ConsentChanged {
             subject_ids: members.iter().copied().map(SubjectId::to_vec).collect(),
             registers: changed.iter().map(to_register).collect(),
-            evidence: evidence.to_owned(),
+            evidence: String::new(),
             graph_version: self.people.graph_version(),
         };
         let record = control.append(tx, "consent_changed", &record).await?;

@@ -59,6 +59,7 @@ impl Subjects {
     ///
     /// # Errors
     /// [`StoreError`]: none or some were made; asking again gives the same subjects.
+    /// [`StoreError::Conflict`] where one was erased while it was looked for.
     pub async fn resolve(&self, identifiers: &[Identifier]) -> Result<Vec<Resolved>, StoreError> {
         let indexes: Vec<[u8; INDEX_BYTES]> =
             identifiers.iter().map(|one| self.index(one)).collect();
@@ -88,10 +89,10 @@ impl Subjects {
                 found.insert(index, resolved);
             }
         }
-        Ok(indexes
-            .iter()
-            .filter_map(|index| found.get(index).copied())
-            .collect())
+        let answers = indexes.iter().map(|index| found.get(index).copied());
+        let answers: Option<Vec<Resolved>> = answers.collect();
+        // Somebody made and erased one meanwhile. Answers are told apart by their place alone.
+        answers.ok_or(StoreError::Conflict(sqlx::Error::RowNotFound))
     }
 
     async fn find_or_create(

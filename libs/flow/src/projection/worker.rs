@@ -257,6 +257,7 @@ impl<P: Projection> Worker<P> {
         context
             .table
             .apply(&context.projection, partition, events, &mut cursor.dirty);
+        context.drop_late(partition, events, &mut cursor.dirty);
         cursor.applied = reached;
         let changed = !cursor.dirty.is_empty();
         self.pending += events.len();
@@ -376,6 +377,20 @@ impl<P: Projection> Context<P> {
             }
             if !full {
                 return Ok(states);
+            }
+        }
+    }
+
+    /// Drops what events of erased subjects made again: one that another replica took at the same moment
+    /// may lie behind the copy of the erasure.
+    fn drop_late(&self, partition: u32, events: &[EventRecord], dirty: &mut Dirty) {
+        let Some(people) = &self.people else { return };
+        for event in events {
+            if let Ok(subject) = rapport_types::SubjectId::parse(&event.subject_id)
+                && people.is_erased(subject)
+            {
+                self.table
+                    .erase(&self.projection, partition, subject, dirty);
             }
         }
     }

@@ -344,8 +344,15 @@ fn parse_tail(raw: pb::TailEventsRequest) -> Result<TailQuery, InvalidRequest> {
     if raw.types.len() > TYPES_MAX {
         fields.refuse("types", format!("must have at most {TYPES_MAX} entries"));
     }
-    let mut cursors: Vec<Cursor> = Vec::with_capacity(raw.cursors.len());
-    for (index, cursor) in raw.cursors.iter().enumerate() {
+    let cursors_max = CONTROL_PARTITION as usize + 1;
+    if raw.cursors.len() > cursors_max {
+        fields.refuse(
+            "cursors",
+            format!("must have at most {cursors_max} entries"),
+        );
+    }
+    let mut cursors: Vec<Cursor> = Vec::new();
+    for (index, cursor) in raw.cursors.iter().enumerate().take(cursors_max) {
         if cursor.partition > CONTROL_PARTITION {
             fields.refuse(&format!("cursors[{index}].partition"), "must be 0 to 64");
         } else if cursors

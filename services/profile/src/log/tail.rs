@@ -194,7 +194,8 @@ impl Tail {
         }
     }
 
-    /// Returns the next batch that holds an event for this reader, taking partitions in turn.
+    /// Returns the next batch that holds an event for this reader, or none for a heartbeat's time;
+    /// takes partitions in turn.
     async fn next_batch(&mut self) -> Result<Option<TailFrame>, TailError> {
         let mut idle = 0;
         while idle < self.positions.len() {
@@ -213,7 +214,11 @@ impl Tail {
                 self.next = index + 1;
             }
             if batch.events.is_empty() {
-                continue;
+                // However much is passed over, the reader hears how far that is each second.
+                if Instant::now() < self.heartbeat {
+                    continue;
+                }
+                self.heartbeat = Instant::now() + HEARTBEAT;
             }
             self.positions[index].told = batch.last_sequence;
             let caught_up = self.caught_up();

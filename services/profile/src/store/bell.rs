@@ -24,25 +24,29 @@ pub async fn ring(db: &Db) -> Result<(), StoreError> {
 /// Hears other replicas ring. Connects by itself, again and again.
 #[derive(Debug)]
 pub struct Listener {
-    pool: PgPool,
+    /// `None` on SQLite, where nobody else rings.
+    pool: Option<PgPool>,
     connected: Option<PgListener>,
 }
 
 impl Listener {
-    /// Returns a listener; `None` on SQLite, where nobody else rings.
+    /// Returns a listener.
     #[must_use]
-    pub fn new(db: &Db) -> Option<Self> {
-        let Db::Postgres(pool) = db else { return None };
-        Some(Self {
-            pool: pool.clone(),
+    pub fn new(db: &Db) -> Self {
+        let pool = match db {
+            Db::Postgres(pool) => Some(pool.clone()),
+            Db::Sqlite(_) => None,
+        };
+        Self {
+            pool,
             connected: None,
-        })
+        }
     }
 
     /// Returns when somebody rang, but after `longest` in any case: a call may be lost with its connection.
     pub async fn heard(&mut self, longest: Duration) {
-        if self.connected.is_none() {
-            self.connected = connect(&self.pool).await.ok();
+        if let (Some(pool), None) = (&self.pool, &self.connected) {
+            self.connected = connect(pool).await.ok();
         }
         match &mut self.connected {
             Some(connected) => {

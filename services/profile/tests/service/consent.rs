@@ -1,11 +1,17 @@
 //! What people allow: folded over members, never widened, known everywhere.
 
+use std::time::Duration;
+
 use rapport_api::profile::v1 as pb;
 use rapport_profile::error;
 use rapport_store::store_contract;
 use rapport_types::{CONTROL_PARTITION, ConsentState, Purpose, SubjectId};
+use tokio::time::timeout;
 
 use crate::support::{Service, identifier, login_of, refusal, register, spawn, view};
+
+/// Far more than a view ever needs.
+const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 
 store_contract!(
     spawn,
@@ -16,6 +22,7 @@ store_contract!(
         a_snapshot_says_what_the_records_said,
         records_reach_the_partitions_of_their_subjects,
         registers_are_checked,
+        a_change_that_nobody_waited_for_is_known_all_the_same,
     ]
 );
 
@@ -69,6 +76,32 @@ async fn a_revocation_outweighs_a_grant_on_another_device(service: Service) {
     assert_eq!(state(&service, phone, Advertise).await, Unset);
     let service_purpose = state(&service, phone, Purpose::Service).await;
     assert_eq!(service_purpose, Granted, "always permitted");
+}
+
+async fn a_change_that_nobody_waited_for_is_known_all_the_same(service: Service) {
+    let people = service.profile.people();
+    for round in 0..40 {
+        let subject = service.subject(&format!("person-{round}")).await;
+        let request = pb::SetConsentRequest {
+            request_id: format!("given-up-{round}"),
+            subject_id: subject.to_vec(),
+            registers: vec![register(Personalise, Granted)],
+            evidence: "form-1".to_owned(),
+            imported: false,
+        };
+        // The caller leaves before the commit, in the midst of it, or after it.
+        let patience = Duration::from_micros(round * 150);
+        let mut consents = service.consents();
+        let _ = timeout(patience, consents.set_consent(request.clone())).await;
+        let mut changes = people.subscribe();
+        consents.set_consent(request).await.unwrap();
+        let known = async {
+            while !people.consent(subject, Personalise).is_granted() {
+                let _ = changes.recv().await;
+            }
+        };
+        timeout(KNOWN_WITHIN, known).await.expect("it is known");
+    }
 }
 
 async fn an_import_never_overturns_a_revocation(service: Service) {

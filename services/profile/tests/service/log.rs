@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rapport_api::event::v1::EventRecord;
 use rapport_profile::background;
@@ -349,6 +350,27 @@ async fn two_replicas_share_partitions_and_keys() {
     let stored = all(&first.db, &first.hub).await;
     assert_gapless(&stored);
     assert_eq!(stored.len(), 400);
+}
+
+#[tokio::test]
+async fn a_reader_hears_how_far_it_is_while_nothing_passes_its_filter() {
+    let log = open(Engine::Sqlite).await;
+    let events = vec![prepared("e-1", 1), prepared("e-2", 2)];
+    log.committer.append(events).await.unwrap();
+    let cursors = [1, 2].map(|partition| Cursor {
+        partition,
+        after_sequence: 0,
+    });
+    let filter = TailFilter::new(vec!["wanted".to_owned()]);
+    let mut tail = Tail::new(log.db, log.hub, &cursors, filter, true);
+    // Reading took longer than a reader may go without a word.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let first = tail.next().await.unwrap().unwrap();
+    let batch = first.batch.unwrap();
+    assert_eq!((batch.partition, batch.last_sequence), (1, 1));
+    assert!(batch.events.is_empty() && !first.caught_up);
 }
 
 #[tokio::test(flavor = "multi_thread")]
