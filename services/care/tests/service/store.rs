@@ -259,6 +259,13 @@ async fn a_locked_case_is_not_given_twice(fixture: Fixture) {
         );
         second.rollback().await.unwrap();
     }
+    let french = Wanted {
+        languages: " fr ",
+        ..wanted.clone()
+    };
+    assert!(!case::fits(&fixture.db, &french).await.unwrap());
+    let fits = case::fits(&fixture.db, &wanted).await;
+    assert!(fits.unwrap(), "locked or not");
     first.rollback().await.unwrap();
 }
 
