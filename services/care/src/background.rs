@@ -93,7 +93,8 @@ pub async fn forget_for_ever(desk: Desk) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = idempotency::sweep(&desk.db, desk.clock.now(), KEEP_MIN_MS).await {
+        let swept = idempotency::sweep_all(&desk.db, desk.clock.now(), KEEP_MIN_MS).await;
+        if let Err(error) = swept {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "old requests stay"
