@@ -61,17 +61,37 @@ impl Committer {
         Self { queue }
     }
 
-    /// Stores a decision and returns once it is on disk, or why it is not.
+    /// Waits for a place among the decisions that wait: whoever gives up here has stored nothing.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`].
+    pub async fn place(&self) -> Result<Place, Error> {
+        let place = self.queue.clone().reserve_owned().await;
+        place.map(Place).map_err(|_closed| Error::ShuttingDown)
+    }
+
+    /// Stores a decision as [`Place::commit`] does, once there is a place.
+    ///
+    /// # Errors
+    /// As [`Place::commit`].
+    pub async fn commit(&self, decision: NewDecision) -> Result<Committed, Error> {
+        self.place().await?.commit(decision).await
+    }
+}
+
+/// A place in the queue of a [`Committer`].
+#[derive(Debug)]
+pub struct Place(mpsc::OwnedPermit<Job>);
+
+impl Place {
+    /// Stores a decision and returns once it is on disk, or why it is not. It is stored even if
+    /// nobody waits for the answer.
     ///
     /// # Errors
     /// [`Error::Store`]: it may be on disk all the same; the same request finds out.
-    pub async fn commit(&self, decision: NewDecision) -> Result<Committed, Error> {
+    pub async fn commit(self, decision: NewDecision) -> Result<Committed, Error> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { decision, answer };
-        self.queue
-            .send(job)
-            .await
-            .map_err(|_closed| Error::ShuttingDown)?;
+        drop(self.0.send(Job { decision, answer }));
         answered.await.map_err(|_closed| Error::ShuttingDown)?
     }
 }
