@@ -311,6 +311,32 @@ async fn one_decision_per_request_id_however_many_ask(fixture: Fixture) {
 }
 
 async fn an_event_happens_once_however_often_it_is_told(fixture: Fixture) {
+async fn one_decision_that_cannot_be_stored_fails_alone(fixture: Fixture) {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+    let committer = Committer::start(fixture.db.clone(), clock, true);
+    let first = decision_of(1, "r1", None);
+    assert_eq!(committer.commit(first).await.unwrap(), Committed::Stored);
+    // All of them are queued before the first group is taken. The second has the id of another.
+    let group = [
+        decision_of(2, "r2", None),
+        decision_of(1, "r3", None),
+        decision_of(4, "r4", None),
+    ];
+    let committed = group.map(|decision| committer.commit(decision));
+    let committed = futures::future::join_all(committed).await;
+    assert!(
+        matches!(
+            &committed[..],
+            [
+                Ok(Committed::Stored),
+                Err(Error::Store(StoreError::Query(_))),
+                Ok(Committed::Stored)
+            ]
+        ),
+        "{committed:?}"
+    );
+}
+
     let db = &fixture.db;
     let new = decision_of(1, "r1", Some(shown("a", 1)));
     let mut tx = db.begin().await.unwrap();
@@ -398,3 +424,4 @@ store_contract!(
         counted_ads_are_read_back_and_old_ones_swept,
     ]
 );
+        one_decision_that_cannot_be_stored_fails_alone,

@@ -67,12 +67,12 @@ async fn an_agent_is_written_and_read_in_pages(service: Service) {
         pb::Presence::Online,
         "no presence given: none changed"
     );
-    let negative = pb::ListAgentsRequest {
+    let malformed = pb::ListAgentsRequest {
         page_size: -1,
-        ..Default::default()
+        page_token: "a\0".to_owned(),
     };
-    let status = service.agents().list_agents(negative).await.unwrap_err();
-    assert_eq!(refusal(&status).1, ["page_size"]);
+    let status = service.agents().list_agents(malformed).await.unwrap_err();
+    assert_eq!(refusal(&status).1, ["page_size", "page_token"]);
 }
 
 async fn a_malformed_agent_names_every_bad_field(service: Service) {
