@@ -5,7 +5,7 @@
 //! the one writer) and then see the response, or, if the first rolled back, begin it themselves. So a record without its effect, or an effect without its record, cannot exist.
 //!
 //! Nothing is stored when the effect fails: it rolled back, and a retry executes again. Records are
-//! kept at least [`KEEP_MIN_MS`]; [`sweep`] deletes older ones.
+//! kept at least [`KEEP_MIN_MS`]; [`sweep`] and [`sweep_all`] delete older ones.
 
 use rapport_types::UnixMillis;
 
@@ -176,6 +176,16 @@ impl Slot {
         .map_err(StoreError::from)?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Deletes every record above `keep_ms` of age as [`crate::sweep_all`] does, and returns how many.
+/// `keep_ms` below [`KEEP_MIN_MS`] is raised.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn sweep_all(db: &Db, now: UnixMillis, keep_ms: i64) -> Result<u64, StoreError> {
+    crate::sweep_all(SWEEP_ROWS_MAX, || sweep(db, now, keep_ms)).await
 }
 
 /// Deletes up to [`SWEEP_ROWS_MAX`] of the oldest records above `keep_ms` of age and returns how

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod objects;
 mod postgres;
 mod sqlite;
+pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -21,3 +22,4 @@ pub use config::StoreConfig;
 pub use db::{Db, Tx};
 pub use error::{ConstraintKind, StoreError};
 pub use sqlite::SqliteDb;
+pub use sweep::sweep_all;

@@ -123,6 +123,7 @@ rapport_store::store_contract!(
         a_forgotten_response_is_an_error,
         parts_have_maxima,
         the_sweep_keeps_a_day,
+        a_sweep_leaves_nothing_old_however_much_there_is,
     ]
 );
 
@@ -292,4 +293,33 @@ async fn the_sweep_keeps_a_day(fixture: Fixture) {
     );
     let again = redeem(&fixture.db, &CALL, "new").await.unwrap();
     assert_eq!(again, Outcome::Executed(b"new".to_vec()));
+}
+
+// More than one slice.
+const MANY: &str = "insert into idempotency (caller, method, request_id, body_hash, created_at_ms)
+    with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 10001)
+    select 'shop', 'Redeem', cast(n as text), $1, $2 from numbers";
+
+async fn a_sweep_leaves_nothing_old_however_much_there_is(fixture: Fixture) {
+    on_writer!(&fixture.db, |pool| sqlx::query(MANY)
+        .bind(CALL.body_hash)
+        .bind(NOW.0)
+        .execute(pool)
+        .await
+        .map(drop))
+    .unwrap();
+    let later = NOW.plus(idempotency::KEEP_MIN_MS + 1);
+    redeem(&fixture.db, &CALL, "young").await.unwrap();
+    let young = on_writer!(&fixture.db, |pool| sqlx::query(
+        "update idempotency set created_at_ms = $1 where request_id = 'r-1'"
+    )
+    .bind(later.0)
+    .execute(pool)
+    .await
+    .map(|done| done.rows_affected()));
+    assert_eq!(young.unwrap(), 1);
+    let swept = idempotency::sweep_all(&fixture.db, later, 0).await;
+    assert_eq!(swept.unwrap(), u64::from(idempotency::SWEEP_ROWS_MAX) + 1);
+    let again = redeem(&fixture.db, &CALL, "again").await.unwrap();
+    assert_eq!(again, Outcome::Replayed(b"young".to_vec()));
 }

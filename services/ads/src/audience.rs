@@ -30,7 +30,8 @@ pub const PROSPECT: &str = "prospect";
 /// What is known of one subject. Stored as protobuf.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Known {
-    /// An `AgeBand` of the last sign-up that gave one.
+    /// An `AgeBand` of the last sign-up that gave one, whatever order they came in: an import brings
+    /// old ones late. Of two at the same time a minor's.
     #[prost(enumeration = "event::AgeBand", tag = "1")]
     pub age_band: i32,
     /// When region and language were last given, in milliseconds.
@@ -48,6 +49,9 @@ pub struct Known {
     /// Whether anything was bought.
     #[prost(bool, tag = "6")]
     pub has_bought: bool,
+    /// When the age band was given, in milliseconds.
+    #[prost(int64, tag = "7")]
+    pub age_given_at_ms: i64,
 }
 
 /// A person, folded from its subjects.
@@ -71,7 +75,7 @@ pub struct AudienceProjection;
 
 impl Projection for AudienceProjection {
     const NAME: &'static str = "audience";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const TYPES: &'static [&'static str] = &["sign_up", "view_item", "add_to_cart", "purchase"];
     type State = Known;
 
@@ -121,8 +125,14 @@ impl Projection for AudienceProjection {
 
 impl Known {
     fn sign_up(&mut self, event: event::SignUp, at_ms: i64) {
-        if event.age_band() != event::AgeBand::Unspecified {
+        let minor = event::AgeBand::Minor;
+        let given = (at_ms, event.age_band() == minor);
+        let is_last = given >= (self.age_given_at_ms, self.age_band() == minor);
+        if event.age_band() != event::AgeBand::Unspecified
+            && (is_last || self.age_band() == event::AgeBand::Unspecified)
+        {
             self.age_band = event.age_band;
+            self.age_given_at_ms = at_ms;
         }
         if at_ms >= self.signed_up_at_ms {
             self.signed_up_at_ms = at_ms;

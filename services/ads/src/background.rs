@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rapport_store::{Db, idempotency};
+use rapport_store::{Db, idempotency, sweep_all};
 use rapport_types::Clock;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -14,7 +14,7 @@ use crate::wallet::Wallet;
 
 /// How often another replica's writes, the spend and the click rates are looked for.
 const REFRESH: Duration = Duration::from_millis(250);
-/// How often old rows are deleted, a slice each time.
+/// How often old rows are deleted, all there are.
 const SWEEP: Duration = Duration::from_secs(30);
 /// Renewals within the life of a lease: two may fail before it ends.
 const KEEPS_PER_LEASE: u32 = 3;
@@ -48,9 +48,9 @@ pub async fn sweep(db: Db, clock: Arc<dyn Clock>) {
     loop {
         ticks.tick().await;
         let now = clock.now();
-        let swept = decision::sweep(&db, now).await;
+        let swept = sweep_all(decision::SWEEP_ROWS_MAX, || decision::sweep(&db, now)).await;
         report("decisions not swept", swept.map_err(Error::from));
-        let swept = idempotency::sweep(&db, now, idempotency::KEEP_MIN_MS).await;
+        let swept = idempotency::sweep_all(&db, now, idempotency::KEEP_MIN_MS).await;
         report("request ids not swept", swept.map_err(Error::from));
     }
 }

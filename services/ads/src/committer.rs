@@ -61,17 +61,37 @@ impl Committer {
         Self { queue }
     }
 
-    /// Stores a decision and returns once it is on disk, or why it is not.
+    /// Waits for a place among the decisions that wait: whoever gives up here has stored nothing.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`].
+    pub async fn place(&self) -> Result<Place, Error> {
+        let place = self.queue.clone().reserve_owned().await;
+        place.map(Place).map_err(|_closed| Error::ShuttingDown)
+    }
+
+    /// Stores a decision as [`Place::commit`] does, once there is a place.
+    ///
+    /// # Errors
+    /// As [`Place::commit`].
+    pub async fn commit(&self, decision: NewDecision) -> Result<Committed, Error> {
+        self.place().await?.commit(decision).await
+    }
+}
+
+/// A place in the queue of a [`Committer`].
+#[derive(Debug)]
+pub struct Place(mpsc::OwnedPermit<Job>);
+
+impl Place {
+    /// Stores a decision and returns once it is on disk, or why it is not. It is stored even if
+    /// nobody waits for the answer.
     ///
     /// # Errors
     /// [`Error::Store`]: it may be on disk all the same; the same request finds out.
-    pub async fn commit(&self, decision: NewDecision) -> Result<Committed, Error> {
+    pub async fn commit(self, decision: NewDecision) -> Result<Committed, Error> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { decision, answer };
-        self.queue
-            .send(job)
-            .await
-            .map_err(|_closed| Error::ShuttingDown)?;
+        drop(self.0.send(Job { decision, answer }));
         answered.await.map_err(|_closed| Error::ShuttingDown)?
     }
 }
@@ -81,29 +101,52 @@ async fn run(db: Db, clock: Arc<dyn Clock>, is_fenced: bool, mut jobs: mpsc::Rec
     while jobs.recv_many(&mut group, GROUP_MAX).await > 0 {
         // One order in every group of every replica: two groups cannot wait for each other.
         group.sort_by(|a: &Job, b: &Job| key(&a.decision).cmp(&key(&b.decision)));
-        let mut outcome = write(&db, &*clock, is_fenced, &group).await;
-        for _again in 1..TRIES_MAX {
-            if !matches!(outcome, Err(StoreError::Conflict(_))) {
-                break;
-            }
-            outcome = write(&db, &*clock, is_fenced, &group).await;
-        }
-        match outcome {
-            Ok(committed) => {
-                for (job, committed) in group.drain(..).zip(committed) {
-                    // Nobody waits when the caller's deadline has passed.
-                    let _ = job.answer.send(Ok(committed));
-                }
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "decisions not stored"
-                );
-                let cause = Arc::new(error);
+        match try_write(&db, &*clock, is_fenced, &group).await {
+            // One decision that the database refuses for what it is fails alone.
+            Err(error) if group.len() > 1 && !error.is_retryable() => {
                 for job in group.drain(..) {
-                    let _ = job.answer.send(Err(share(&cause)));
+                    let outcome = try_write(&db, &*clock, is_fenced, std::slice::from_ref(&job));
+                    let outcome = outcome.await;
+                    answer(std::iter::once(job), outcome);
                 }
+            }
+            outcome => answer(group.drain(..), outcome),
+        }
+    }
+}
+
+/// Writes a group, again while another transaction is in its way, [`TRIES_MAX`] times in all.
+async fn try_write(
+    db: &Db,
+    clock: &dyn Clock,
+    is_fenced: bool,
+    group: &[Job],
+) -> Result<Vec<Committed>, StoreError> {
+    let mut outcome = write(db, clock, is_fenced, group).await;
+    for _again in 1..TRIES_MAX {
+        if !matches!(outcome, Err(StoreError::Conflict(_))) {
+            break;
+        }
+        outcome = write(db, clock, is_fenced, group).await;
+    }
+    outcome
+}
+
+/// Tells everybody of a group what became of it. Nobody waits when the service ends.
+fn answer(group: impl Iterator<Item = Job>, outcome: Result<Vec<Committed>, StoreError>) {
+    match outcome {
+        Ok(committed) => {
+            for (job, committed) in group.zip(committed) {
+                let _ = job.answer.send(Ok(committed));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "decisions not stored"
+            );
+            for job in group {
+                let _ = job.answer.send(Err(share(&error)));
             }
         }
     }

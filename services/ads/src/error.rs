@@ -24,6 +24,10 @@ rapport_rpc::reasons! {
     BUDGET_BELOW_SPEND,
     /// The service holds as many line items as it may.
     TOO_MANY_LINE_ITEMS,
+    /// The service holds as many campaigns as it may.
+    TOO_MANY_CAMPAIGNS,
+    /// The line items of the campaign would be more than one answer holds.
+    CAMPAIGN_TOO_LARGE,
 }
 
 /// What can go wrong.
@@ -51,8 +55,14 @@ pub enum Error {
         free: Micros,
     },
     /// The service holds as many line items as it may.
-    #[error("there are as many line items as there may be")]
+    #[error("there are as many line items as there may be, ended ones among them")]
     TooManyLineItems,
+    /// The service holds as many campaigns as it may.
+    #[error("there are as many campaigns as there may be, ended ones among them")]
+    TooManyCampaigns,
+    /// The line items of the campaign would be more than one answer holds.
+    #[error("the line items of campaign {0} would be too large together")]
+    CampaignTooLarge(String),
     /// The write's record refused it, or its store failed.
     #[error(transparent)]
     Write(#[from] IdempotencyError),
@@ -94,6 +104,10 @@ impl From<Error> for Status {
             Error::TooManyLineItems => {
                 refused(Code::FailedPrecondition, TOO_MANY_LINE_ITEMS).into()
             }
+            Error::TooManyCampaigns => refused(Code::FailedPrecondition, TOO_MANY_CAMPAIGNS).into(),
+            Error::CampaignTooLarge(id) => refused(Code::FailedPrecondition, CAMPAIGN_TOO_LARGE)
+                .resource("campaign", &id)
+                .into(),
             Error::Write(error) => write::status(DOMAIN, &error),
             Error::ShuttingDown => refused(Code::Unavailable, status::reason::SHUTTING_DOWN)
                 .retry_after(store::RETRY_AFTER)

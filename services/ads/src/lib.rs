@@ -10,6 +10,7 @@ pub mod background;
 pub mod committer;
 pub mod config;
 pub mod decide;
+pub mod erasure;
 pub mod error;
 pub mod frequency;
 pub mod grpc;
@@ -165,6 +166,7 @@ impl Ads {
             spawn(background::keep_leases(wallet.clone(), lease)),
             spawn(background::refresh(active.clone())),
             spawn(background::sweep(db.clone(), Arc::clone(&clock))),
+            spawn(erasure::forget_for_ever(db.clone(), people.clone())),
             spawn(frequency::keep_complete(
                 frequency.clone(),
                 active.clone(),
@@ -246,6 +248,15 @@ impl Ads {
     #[must_use]
     pub fn broken(&self) -> CancellationToken {
         self.broken.clone()
+    }
+
+    /// Takes erased people out of the decisions now, and returns out of how many: for tools and tests
+    /// that cannot wait for the background.
+    ///
+    /// # Errors
+    /// [`error::Error::Store`].
+    pub async fn forget_erased(&self) -> Result<u64, error::Error> {
+        Ok(erasure::forget_all(&self.recorder.db, self.people()).await?)
     }
 
     /// Hands every lease back, sends what waits for the log, and closes the database. After the last

@@ -15,6 +15,12 @@ use crate::grpc::parse;
 use crate::store::campaign::{self, Kind};
 use crate::store::ledger::{self, Note};
 
+/// Most campaigns: every replica holds all of them in memory, and every auction passes them by.
+pub const CAMPAIGNS_MAX: i64 = 10_000;
+/// Most bytes of the line items of one campaign: with the campaign itself and what frames them they
+/// fit into one answer of 4 MiB, the most that a client takes.
+pub const LINE_ITEMS_BYTES_MAX: i64 = 3 * 1024 * 1024;
+
 /// Writes campaigns. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -30,7 +36,7 @@ impl Writer {
     /// Inserts or replaces a campaign.
     ///
     /// # Errors
-    /// [`Error::StateForbids`], [`Error::Write`], [`Error::Store`].
+    /// [`Error::StateForbids`], [`Error::TooManyCampaigns`], [`Error::Write`], [`Error::Store`].
     pub async fn put_campaign(
         &self,
         asked: &Asked,
@@ -48,6 +54,9 @@ impl Writer {
             check_state(Some(present.state()), state)?;
         } else {
             check_state(None, state)?;
+            if campaign::count(&mut tx, Kind::Campaign).await? >= CAMPAIGNS_MAX {
+                return Err(Error::TooManyCampaigns);
+            }
         }
         campaign::put_campaign(&mut tx, id, &wire.encode_to_vec()).await?;
         let campaign = Some(wire);
@@ -59,7 +68,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::CampaignNotFound`], [`Error::StateForbids`], [`Error::BudgetBelowSpend`],
-    /// [`Error::TooManyLineItems`], [`Error::Write`], [`Error::Store`].
+    /// [`Error::TooManyLineItems`], [`Error::CampaignTooLarge`], [`Error::Write`], [`Error::Store`].
     pub async fn put_line_item(
         &self,
         asked: &Asked,
@@ -83,11 +92,15 @@ impl Writer {
             check_state(Some(present.state()), rules.state)?;
         } else {
             check_state(None, rules.state)?;
-            if campaign::line_items(&mut tx).await? >= LINE_ITEMS_MAX as i64 {
+            if campaign::count(&mut tx, Kind::LineItem).await? >= LINE_ITEMS_MAX as i64 {
                 return Err(Error::TooManyLineItems);
             }
         }
         let definition = wire.encode_to_vec();
+        let beside = campaign::bytes_beside(&mut tx, campaign_id, &rules.id).await?;
+        if beside + definition.len() as i64 > LINE_ITEMS_BYTES_MAX {
+            return Err(Error::CampaignTooLarge(campaign_id.clone()));
+        }
         campaign::put_line_item(&mut tx, &rules.id, campaign_id, &definition).await?;
         self.fund(&mut tx, rules).await?;
         let line_item = Some(wire);

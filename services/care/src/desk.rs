@@ -76,7 +76,7 @@ impl Desk {
     /// stores `row`, in the same transaction.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Conflict`], [`Error::Store`].
     pub async fn route(
         &self,
         tx: &mut Tx,
@@ -252,7 +252,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Makes `row` the agent's, whose place is taken already, and opens the assignment.
+    /// Makes `row` the agent's, whose place is taken already, and opens the assignment; a conflict if
+    /// somebody gave the case away since `row` was read.
     async fn assign(
         &self,
         tx: &mut Tx,
@@ -264,8 +265,13 @@ impl Desk {
         row.agent_id = Some(agent_id.to_owned());
         row.epoch += 1;
         row.queue_reason.clear();
-        assignment::begin(tx, &row.case_id, row.epoch, agent_id, now, self.guarded).await?;
-        Ok(())
+        let begun = assignment::begin(tx, &row.case_id, row.epoch, agent_id, now).await?;
+        // Without the guard the second agent is not noticed: the negative control of the claim.
+        if begun || !self.guarded {
+            Ok(())
+        } else {
+            Err(Error::Conflict)
+        }
     }
 
     fn tell_pulled(

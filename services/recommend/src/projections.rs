@@ -128,7 +128,7 @@ pub(crate) async fn sweep(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let swept = idempotency::sweep(&db, clock.now(), idempotency::KEEP_MIN_MS).await;
+        let swept = idempotency::sweep_all(&db, clock.now(), idempotency::KEEP_MIN_MS).await;
         if let Err(error) = swept {
             tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed");
         }

@@ -174,8 +174,8 @@ pub struct Winner {
 pub struct Decision {
     /// `None` for no fill.
     pub winner: Option<Winner>,
-    /// At most [`CANDIDATES_MAX`]: who competed, highest eCPM first, then the others, those that
-    /// came furthest first; equal ones by line item id.
+    /// At most [`CANDIDATES_MAX`], the winner always among them: who competed, highest eCPM first,
+    /// then the others, those that came furthest first; equal ones by line item id.
     pub considered: Vec<Considered>,
 }
 
@@ -256,6 +256,12 @@ pub fn decide(
     considered.extend(outcomes(&contenders, winner.map(|winner| winner.entry)));
     considered
         .sort_unstable_by(|a, b| by_progress(a, b).then_with(|| id(a.entry).cmp(id(b.entry))));
+    // Pacing may hold back everyone above the winner: it takes the last place then, and the order is
+    // kept, because all before it competed with a higher eCPM.
+    let won = considered.iter().position(|it| it.outcome == Outcome::Won);
+    if let Some(won) = won.filter(|at| *at >= CANDIDATES_MAX) {
+        considered.swap(CANDIDATES_MAX - 1, won);
+    }
     considered.truncate(CANDIDATES_MAX);
     Decision { winner, considered }
 }

@@ -65,6 +65,29 @@ fn interests_are_learnt_under_consent_only_and_ages_always() {
 }
 
 #[test]
+fn the_last_age_counts_in_whatever_order_ages_come() {
+    use event::AgeBand::{Adult, Minor, Unspecified};
+    let age = |said: &[(i64, event::AgeBand)]| {
+        let of = |(at, age): &(i64, event::AgeBand)| record("sign_up", 0, *at, &sign_up(*age, ""));
+        let records: Vec<_> = said.iter().map(of).collect();
+        applied(&records).age_band()
+    };
+    for (mut said, expected) in [
+        (vec![(5, Minor), (2, Adult)], Minor),
+        (vec![(2, Minor), (5, Adult)], Adult),
+        (vec![(5, Minor), (5, Adult)], Minor),
+        (vec![(2, Adult), (5, Unspecified)], Adult),
+        (vec![(1, Adult), (2, Minor), (3, Unspecified)], Minor),
+        (vec![(-3, Minor), (-5, Adult)], Minor),
+        (vec![(-5, Adult)], Adult),
+    ] {
+        assert_eq!(age(&said), expected, "{said:?}");
+        said.reverse();
+        assert_eq!(age(&said), expected, "{said:?}");
+    }
+}
+
+#[test]
 fn interests_rank_by_weight_then_by_name() {
     let known = applied(&[
         record("view_item", ADVERTISE, 1, &view("tea")),

@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::store::ledger;
 use crate::write::Writer;
 
-/// Most bytes of campaigns in one page: below what a client takes.
+/// Most bytes of campaigns in one page: below what a client takes. One campaign that is a little above
+/// it, with as many line items as it may have, is a page of its own.
 const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The service.

@@ -46,8 +46,8 @@ impl DecisionApi {
         raw: pb::DecideRequest,
     ) -> Result<pb::DecideResponse, Error> {
         let query = parse::decide(&raw)?;
-        let body_hash = write::digest(&raw).to_vec();
-        self.decider.decide(&caller.name, &query, body_hash).await
+        let body_hash = write::digest(&raw);
+        self.decider.decide(&caller.name, &query, &body_hash).await
     }
 
     async fn record(

@@ -5,7 +5,7 @@ use ads_domain::{
     LineItemFields, Pacing, Placement, Targeting, Violation, Window,
 };
 use rapport_api::ads::v1 as pb;
-use rapport_rpc::{Fields, InvalidRequest, REQUEST_ID_CHARS_MAX};
+use rapport_rpc::{Fields, InvalidRequest};
 use rapport_types::{DecisionId, Micros, SubjectId, UnixMillis};
 
 use crate::decide::DecideQuery;
@@ -17,22 +17,6 @@ const CONTEXT_CHARS_MAX: usize = 64;
 const PAGE_DEFAULT: u32 = 20;
 /// Most campaigns in a page.
 const PAGE_MAX: u32 = 100;
-
-/// Checks an idempotency key.
-fn check_request_id(fields: &mut Fields, request_id: &str) {
-    let count = request_id.chars().count();
-    if !(1..=REQUEST_ID_CHARS_MAX).contains(&count) {
-        let why = format!("must have 1 to {REQUEST_ID_CHARS_MAX} characters, has {count}");
-        fields.refuse("request_id", why);
-    }
-}
-
-fn check_context(fields: &mut Fields, field: &str, text: &str) {
-    if text.chars().count() > CONTEXT_CHARS_MAX {
-        let why = format!("must have at most {CONTEXT_CHARS_MAX} characters");
-        fields.refuse(field, why);
-    }
-}
 
 /// Takes a rule's violations over, named as on the wire, below `prefix`.
 fn take<T>(
@@ -146,7 +130,7 @@ pub fn upsert_campaign(
     raw: &pb::UpsertCampaignRequest,
 ) -> Result<(pb::Campaign, Campaign), InvalidRequest> {
     let mut fields = Fields::default();
-    check_request_id(&mut fields, &raw.request_id);
+    fields.request_id(&raw.request_id);
     let wire = raw.campaign.clone();
     if wire.is_none() {
         fields.refuse("campaign", "is required");
@@ -169,7 +153,7 @@ pub fn upsert_line_item(
     raw: &pb::UpsertLineItemRequest,
 ) -> Result<(pb::LineItem, LineItem), InvalidRequest> {
     let mut fields = Fields::default();
-    check_request_id(&mut fields, &raw.request_id);
+    fields.request_id(&raw.request_id);
     let wire = raw.line_item.clone();
     if wire.is_none() {
         fields.refuse("line_item", "is required");
@@ -233,7 +217,7 @@ pub fn ledger(raw: &pb::GetLedgerRequest) -> Result<(), InvalidRequest> {
 /// Every violation.
 pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, InvalidRequest> {
     let mut fields = Fields::default();
-    check_request_id(&mut fields, &raw.request_id);
+    fields.request_id(&raw.request_id);
     let subject = match raw.subject_id.as_slice() {
         [] => None,
         bytes => SubjectId::parse(bytes)
@@ -247,8 +231,8 @@ pub fn decide(raw: &pb::DecideRequest) -> Result<DecideQuery, InvalidRequest> {
     let names = [("floor", "floor_micros")];
     take(&mut fields, "", placement.validate(), &names);
     let context = raw.context.clone().unwrap_or_default();
-    check_context(&mut fields, "context.region", &context.region);
-    check_context(&mut fields, "context.language", &context.language);
+    fields.optional_text("context.region", &context.region, CONTEXT_CHARS_MAX);
+    fields.optional_text("context.language", &context.language, CONTEXT_CHARS_MAX);
     fields.finish(DecideQuery {
         request_id: raw.request_id.clone(),
         subject,

@@ -13,7 +13,10 @@ const LINE_ITEMS: &str = "select line_item_id, definition from line_item
     where line_item_id > $1 order by line_item_id limit $2";
 const CAMPAIGN: &str = "select definition from campaign where campaign_id = $1";
 const LINE_ITEM: &str = "select definition from line_item where line_item_id = $1";
-const COUNT: &str = "select count(*) from line_item";
+const CAMPAIGN_COUNT: &str = "select count(*) from campaign";
+const LINE_ITEM_COUNT: &str = "select count(*) from line_item";
+const BYTES_BESIDE: &str = "select cast(coalesce(sum(length(definition)), 0) as bigint)
+    from line_item where campaign_id = $1 and line_item_id <> $2";
 const PUT_CAMPAIGN: &str = "insert into campaign (campaign_id, definition) values ($1, $2)
     on conflict (campaign_id) do update set definition = excluded.definition";
 const PUT_LINE_ITEM: &str = "insert into line_item (line_item_id, campaign_id, definition)
@@ -93,12 +96,32 @@ pub async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Returns how many line items there are.
+/// Returns how many definitions of a kind there are.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn line_items(tx: &mut Tx) -> Result<i64, StoreError> {
-    Ok(on_tx!(tx, |conn| sqlx::query_scalar(COUNT)
+pub async fn count(tx: &mut Tx, kind: Kind) -> Result<i64, StoreError> {
+    let text = match kind {
+        Kind::Campaign => CAMPAIGN_COUNT,
+        Kind::LineItem => LINE_ITEM_COUNT,
+    };
+    Ok(on_tx!(tx, |conn| sqlx::query_scalar(text)
+        .fetch_one(conn)
+        .await)?)
+}
+
+/// Returns the bytes of the definitions of a campaign's line items, but for one of them.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn bytes_beside(
+    tx: &mut Tx,
+    campaign_id: &str,
+    line_item_id: &str,
+) -> Result<i64, StoreError> {
+    Ok(on_tx!(tx, |conn| sqlx::query_scalar(BYTES_BESIDE)
+        .bind(campaign_id)
+        .bind(line_item_id)
         .fetch_one(conn)
         .await)?)
 }

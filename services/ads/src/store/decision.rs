@@ -4,8 +4,8 @@ use ads_domain::BilledOn;
 use rapport_store::{Db, StoreError, Tx, on_db, on_tx, on_writer};
 use rapport_types::{DecisionId, Micros, SubjectId, UnixMillis};
 
-/// Rows that one sweep deletes.
-const SWEEP_ROWS_MAX: i64 = 5_000;
+/// Most rows that one [`sweep`] deletes.
+pub const SWEEP_ROWS_MAX: u32 = 5_000;
 /// How long decisions are kept: longer than the longest frequency window, and than late clicks.
 pub const KEEP_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
 
@@ -239,14 +239,15 @@ pub async fn set_cost(tx: &mut Tx, id: DecisionId, cost: Micros) -> Result<(), S
     Ok(())
 }
 
-/// Deletes some of the decisions that are older than [`KEEP_MS`].
+/// Deletes up to [`SWEEP_ROWS_MAX`] of the oldest decisions above [`KEEP_MS`] of age and returns how
+/// many; fewer than the maximum means that none are left.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn sweep(db: &Db, now: UnixMillis) -> Result<u64, StoreError> {
     Ok(on_writer!(db, |pool| sqlx::query(SWEEP)
         .bind(now.plus(-KEEP_MS).0)
-        .bind(SWEEP_ROWS_MAX)
+        .bind(i64::from(SWEEP_ROWS_MAX))
         .execute(pool)
         .await
         .map(|done| done.rows_affected()))?)

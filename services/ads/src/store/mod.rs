@@ -4,4 +4,5 @@ pub mod campaign;
 pub mod counted;
 pub mod ctr;
 pub mod decision;
+pub mod erased;
 pub mod ledger;

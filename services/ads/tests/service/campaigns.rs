@@ -1,5 +1,8 @@
 //! `CampaignService` over a socket: bad fields, states, budgets, idempotency, pages.
 
+use prost::Message as _;
+use rapport_ads::store::campaign::{put_campaign, put_line_item};
+use rapport_ads::write::{CAMPAIGNS_MAX, LINE_ITEMS_BYTES_MAX};
 use rapport_api::ads::v1::*;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -188,4 +191,72 @@ async fn campaigns_are_listed_in_pages_with_their_line_items() {
     };
     let status = client.list_campaigns(request).await.unwrap_err();
     assert_eq!(bad_fields(&status), ["page_size"]);
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_campaigns() {
+    let world = World::new().await;
+    let replica = world.start().await;
+    let db = world.db.open().await;
+    let mut tx = db.begin().await.unwrap();
+    for n in 0..CAMPAIGNS_MAX {
+        let id = format!("c-{n}");
+        let definition = campaign(&id).encode_to_vec();
+        put_campaign(&mut tx, &id, &definition).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let put = async |id: &str| {
+        let request = UpsertCampaignRequest {
+            request_id: format!("campaign-{id}"),
+            campaign: Some(campaign(id)),
+        };
+        replica
+            .clients
+            .campaigns
+            .clone()
+            .upsert_campaign(request)
+            .await
+    };
+    let status = put("one-more").await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::FailedPrecondition, "TOO_MANY_CAMPAIGNS")
+    );
+    put("c-0").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_line_items_of_a_campaign_fit_into_one_page() {
+    let world = World::new().await;
+    let replica = world.start().await;
+    let clients = &replica.clients;
+    clients.put_campaign("c").await;
+    clients.put_campaign("d").await;
+    let small = line_item("small", 1_000_000, 1_000_000);
+    let db = world.db.open().await;
+    let mut tx = db.begin().await.unwrap();
+    // What it says does not matter here, only how much that is: with `small` just the maximum.
+    let rest = LINE_ITEMS_BYTES_MAX as usize - small.encoded_len();
+    put_line_item(&mut tx, "large", "c", &vec![0; rest])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    clients.put(small.clone()).await.unwrap();
+    let mut longer = small.clone();
+    longer.creatives[0].headline.push('!');
+    let second = line_item("second", 1_000_000, 1_000_000);
+    for too_much in [longer, second.clone()] {
+        let status = clients.put(too_much).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::FailedPrecondition, "CAMPAIGN_TOO_LARGE")
+        );
+    }
+    // As it is it may be written again, and elsewhere there is room.
+    clients.put(small).await.unwrap();
+    let elsewhere = LineItem {
+        campaign_id: "d".to_owned(),
+        ..second
+    };
+    clients.put(elsewhere).await.unwrap();
 }

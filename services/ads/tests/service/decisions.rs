@@ -1,5 +1,6 @@
 //! `DecisionService` over a socket: price, money, idempotency, the log, drain.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -311,4 +312,34 @@ async fn with_counters_in_memory_a_second_replica_refuses_to_start() {
         .await;
     let message = second.unwrap_err().to_string();
     assert!(message.contains("only one replica may run"), "{message}");
+}
+
+#[tokio::test]
+async fn a_decision_that_is_stored_too_late_for_its_caller_reaches_the_log() {
+    let world = World::new().await;
+    let replica = world.start().await;
+    let clients = &replica.clients;
+    clients.put_campaign("c").await;
+    clients
+        .put(line_item("li", 1_000_000, 1_000_000))
+        .await
+        .unwrap();
+    // Takes the lease, so that the next decision needs the database for its own row only.
+    let in_time = clients.home(None).await;
+    let db = world.db.open().await;
+    let writer = db.begin().await.unwrap();
+    let request = home(None);
+    let given_up = clients.decide(request.clone()).await.unwrap_err();
+    assert_eq!(given_up.code(), Code::DeadlineExceeded);
+    writer.rollback().await.unwrap();
+    // The caller asks again, and shows what it is told.
+    let late = clients.decide(request).await.unwrap();
+    assert_eq!(winner(&late), "li");
+    replica.ads.drain().await;
+    let decided = world.log.records("AdDecided").into_iter();
+    let decided = decided.map(|record| AdDecided::decode(record.payload).unwrap());
+    let ids: BTreeSet<_> = decided
+        .map(|event| event.header.unwrap().decision_id)
+        .collect();
+    assert_eq!(ids, BTreeSet::from([in_time.decision_id, late.decision_id]));
 }

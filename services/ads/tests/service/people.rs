@@ -1,5 +1,6 @@
 //! What may be used of a person, and how often they see an ad.
 
+use rapport_ads::store::erased::{self, Named};
 use rapport_api::ads::v1::*;
 use rapport_api::evaluate::v1::{Experiment, ExperimentState, Variant};
 use rapport_api::event::v1::{AgeBand, OrderLine, Purchase, SignUp};
@@ -200,4 +201,32 @@ async fn the_holdout_sees_no_ads_and_only_the_measured_are_held_out() {
     );
     assert_eq!(decision.arms[0].variant, "holdout");
     assert_eq!(winner(&replica.clients.home(None).await), "li");
+}
+
+#[tokio::test]
+async fn an_erased_person_is_taken_out_of_the_decisions() {
+    let world = World::new().await;
+    let replica = world.start().await;
+    let mut capped = line_item("capped", 9_000_000, 1_000_000);
+    capped.caps = vec![FrequencyCap {
+        impressions_max: 3,
+        window_hours: 24,
+    }];
+    replica.clients.put_campaign("c").await;
+    replica.clients.put(capped).await.unwrap();
+    for n in [1, 2] {
+        world
+            .grant(&replica, subject(n), &[Purpose::Advertise])
+            .await;
+        let decision = replica.clients.home(Some(subject(n))).await;
+        assert_eq!(winner(&decision), "capped");
+    }
+    assert_eq!(replica.ads.forget_erased().await.unwrap(), 0);
+    world.erase(&replica, subject(1)).await;
+    assert_eq!(replica.ads.forget_erased().await.unwrap(), 1);
+    let db = world.db.open().await;
+    for why in [Named::ShownTo, Named::CountedOn] {
+        let named = erased::named(&db, why, None).await.unwrap();
+        assert_eq!(named, [subject(2)]);
+    }
 }

@@ -9,6 +9,7 @@ use rapport_ads::error::Error;
 use rapport_ads::grpc::parse;
 use rapport_ads::store::counted::{self, Counted, CountedAfter};
 use rapport_ads::store::decision::{self, Event, NewDecision, Shown};
+use rapport_ads::store::erased::{self, Named};
 use rapport_ads::store::ledger::{self, Note};
 use rapport_ads::store::{campaign, ctr};
 use rapport_ads::wallet::{Terms, Wallet};
@@ -310,6 +311,32 @@ async fn one_decision_per_request_id_however_many_ask(fixture: Fixture) {
     );
 }
 
+async fn one_decision_that_cannot_be_stored_fails_alone(fixture: Fixture) {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+    let committer = Committer::start(fixture.db.clone(), clock, true);
+    let first = decision_of(1, "r1", None);
+    assert_eq!(committer.commit(first).await.unwrap(), Committed::Stored);
+    // All of them are queued before the first group is taken. The second has the id of another.
+    let group = [
+        decision_of(2, "r2", None),
+        decision_of(1, "r3", None),
+        decision_of(4, "r4", None),
+    ];
+    let committed = group.map(|decision| committer.commit(decision));
+    let committed = futures::future::join_all(committed).await;
+    assert!(
+        matches!(
+            &committed[..],
+            [
+                Ok(Committed::Stored),
+                Err(Error::Store(StoreError::Query(_))),
+                Ok(Committed::Stored)
+            ]
+        ),
+        "{committed:?}"
+    );
+}
+
 async fn an_event_happens_once_however_often_it_is_told(fixture: Fixture) {
     let db = &fixture.db;
     let new = decision_of(1, "r1", Some(shown("a", 1)));
@@ -384,6 +411,43 @@ async fn counted_ads_are_read_back_and_old_ones_swept(fixture: Fixture) {
     );
 }
 
+async fn a_subject_is_taken_out_of_its_decisions_and_nobody_else(fixture: Fixture) {
+    let db = &fixture.db;
+    let (gone, other) = (SubjectId::new([7; 16]), SubjectId::new([5; 16]));
+    let mut tx = db.begin().await.unwrap();
+    // Of `other` alone, of `gone` alone, of both while they were one person, of nobody.
+    let rows = [
+        (Some(other), other),
+        (Some(gone), gone),
+        (Some(other), gone),
+        (None, other),
+    ];
+    for (n, (subject, counted_on)) in (1u8..).zip(rows) {
+        let mut shown = shown("a", 1);
+        shown.counted_on = subject.map(|_| counted_on);
+        let mut new = decision_of(n, &format!("r{n}"), Some(shown));
+        new.subject = subject;
+        assert!(decision::insert(&mut tx, &new).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let named = async |after| {
+        let shown_to = erased::named(db, Named::ShownTo, after).await.unwrap();
+        let counted_on = erased::named(db, Named::CountedOn, after).await.unwrap();
+        (shown_to, counted_on)
+    };
+    assert_eq!(named(None).await, (vec![other, gone], vec![other, gone]));
+    assert_eq!(named(Some(other)).await, (vec![gone], vec![gone]));
+    assert_eq!(erased::forget(db, gone).await.unwrap(), 2);
+    assert_eq!(named(None).await, (vec![other], vec![other]));
+    assert_eq!(erased::forget(db, gone).await.unwrap(), 0);
+    let once_both = decision::find(db, DecisionId::new([3; 16])).await.unwrap();
+    assert_eq!(once_both.unwrap().subject, Some(other));
+    let all = counted::counted(db, &CountedAfter::default())
+        .await
+        .unwrap();
+    assert_eq!(all.0.len(), 1, "nothing is counted on it again");
+}
+
 store_contract!(
     open,
     [
@@ -394,7 +458,9 @@ store_contract!(
         promises_lapse_and_idle_leases_go_back,
         a_restart_under_the_same_name_closes_what_it_left,
         one_decision_per_request_id_however_many_ask,
+        one_decision_that_cannot_be_stored_fails_alone,
         an_event_happens_once_however_often_it_is_told,
         counted_ads_are_read_back_and_old_ones_swept,
+        a_subject_is_taken_out_of_its_decisions_and_nobody_else,
     ]
 );

@@ -223,6 +223,11 @@ impl World {
         known(replica, sequence).await;
     }
 
+    /// Erases a subject and waits until `replica` knows.
+    pub(crate) async fn erase(&self, replica: &Replica, subject: SubjectId) {
+        known(replica, self.log.erase(subject)).await;
+    }
+
     /// Links subjects; the first is the anchor.
     pub(crate) async fn link(&self, replica: &Replica, subjects: &[SubjectId]) {
         let sequence = self.log.link(subjects);

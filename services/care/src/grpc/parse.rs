@@ -250,8 +250,10 @@ pub fn claim(raw: &pb::ClaimCaseRequest) -> Result<(), InvalidRequest> {
 pub fn list(raw: &pb::ListAgentsRequest) -> Result<(String, u32), InvalidRequest> {
     let mut fields = Fields::default();
     let size = fields.page_size(raw.page_size, PAGE_DEFAULT, PAGE_MAX);
-    if raw.page_token.chars().count() > ID_CHARS_MAX {
+    let token = &raw.page_token;
+    // Postgres keeps no NUL in a text, so no agent is named by one.
+    if token.chars().count() > ID_CHARS_MAX || token.contains('\0') {
         fields.refuse("page_token", "is not a token of ours");
     }
-    fields.finish((raw.page_token.clone(), size))
+    fields.finish((token.clone(), size))
 }

@@ -3,37 +3,36 @@
 use rapport_store::{StoreError, Tx, on_tx};
 use rapport_types::UnixMillis;
 
+// Either key may refuse: the open row of who has the case, or the row of this epoch. On Postgres it
+// waits for a transaction that writes one of them now.
 const BEGIN: &str = "insert into assignments (case_id, epoch, agent_id, assigned_at_ms)
-    values ($1, $2, $3, $4)";
-// The negative control of the claim: the second agent is not noticed.
-const BEGIN_UNGUARDED: &str = "insert into assignments (case_id, epoch, agent_id, assigned_at_ms)
     values ($1, $2, $3, $4) on conflict do nothing";
 const END: &str = "update assignments set ended_at_ms = $2
     where case_id = $1 and ended_at_ms is null";
 
-/// Writes that an agent has a case from now on.
+/// Writes that an agent has a case from now on; `false` if somebody has it, or had it under this
+/// epoch: another transaction gave it away since it was read.
 ///
 /// # Errors
-/// [`StoreError::Constraint`] if somebody has it already.
+/// [`StoreError`].
 pub async fn begin(
     tx: &mut Tx,
     case_id: &[u8; 16],
     epoch: i64,
     agent_id: &str,
     now: UnixMillis,
-    guarded: bool,
-) -> Result<(), StoreError> {
-    on_tx!(tx, |conn| {
-        sqlx::query(if guarded { BEGIN } else { BEGIN_UNGUARDED })
+) -> Result<bool, StoreError> {
+    let written = on_tx!(tx, |conn| {
+        sqlx::query(BEGIN)
             .bind(case_id.as_slice())
             .bind(epoch)
             .bind(agent_id)
             .bind(now.0)
             .execute(conn)
             .await
-            .map(drop)
+            .map(|done| done.rows_affected())
     })?;
-    Ok(())
+    Ok(written == 1)
 }
 
 /// Writes that nobody has a case any more.

@@ -113,7 +113,7 @@ const UPDATE_UNGUARDED: &str = "update cases set state = $3, intent = $4, langua
     queue_reason = $11, messages = $12, rank = $13, version = $14
     where case_id = $1 and $2 = $2";
 // The pattern is exact but for `_` in a shop's own intents; the domain has the last word.
-const WAITING_SQLITE: &str = concat!(
+const WAITING: &str = concat!(
     "select ",
     columns!(),
     " from cases
@@ -122,7 +122,7 @@ const WAITING_SQLITE: &str = concat!(
     order by rank desc, waiting_since_ms, case_id limit $4"
 );
 // A case that another transaction is giving away is neither waited for nor given twice.
-const WAITING_PG: &str = concat!(
+const WAITING_LOCKED: &str = concat!(
     "select ",
     columns!(),
     " from cases
@@ -258,8 +258,8 @@ pub async fn waiting(
     guarded: bool,
 ) -> Result<Vec<CaseRow>, StoreError> {
     let text = match tx {
-        Tx::Postgres(_) if guarded => WAITING_PG,
-        Tx::Postgres(_) | Tx::Sqlite(_) => WAITING_SQLITE,
+        Tx::Postgres(_) if guarded => WAITING_LOCKED,
+        Tx::Postgres(_) | Tx::Sqlite(_) => WAITING,
     };
     let rows: Vec<Columns> = on_tx!(tx, |conn| {
         sqlx::query_as(text)
@@ -271,6 +271,23 @@ pub async fn waiting(
             .await
     })?;
     Ok(rows.into_iter().filter_map(from_columns).collect())
+}
+
+/// Returns whether any waiting case fits, locked or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn fits(db: &Db, wanted: &Wanted<'_>) -> Result<bool, StoreError> {
+    let row: Option<Columns> = on_db!(db, |pool| {
+        sqlx::query_as(WAITING)
+            .bind(wanted.languages)
+            .bind(wanted.skills)
+            .bind(wanted.relaxed.0)
+            .bind(1_i64)
+            .fetch_optional(pool)
+            .await
+    })?;
+    Ok(row.is_some())
 }
 
 /// Returns the cases that an agent has, by id.

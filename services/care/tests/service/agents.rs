@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use care_domain::{Agent, Presence};
 use rapport_api::care::v1 as pb;
 use rapport_care::error;
+use rapport_care::store::agent::{self, AgentRow};
 use rapport_store::store_contract;
 use tonic::Code;
 
-use crate::support::{ALICE, Service, an_agent, new_id, opening, refusal, rows, spawn};
+use crate::support::{ALICE, START, Service, an_agent, new_id, opening, refusal, rows, spawn};
 
 store_contract!(
     spawn,
@@ -19,6 +21,7 @@ store_contract!(
         a_claim_takes_one_or_says_why_not,
         a_claim_is_made_once_per_request_id,
         a_long_wait_is_worth_more_than_a_skill,
+        who_is_idle_longest_keeps_nobody_from_a_case,
         why_a_case_waits_follows_who_is_there_and_writes_nothing,
         concurrent_claims_and_cases_keep_one_agent_per_case,
         an_unknown_agent_is_not_found,
@@ -64,12 +67,12 @@ async fn an_agent_is_written_and_read_in_pages(service: Service) {
         pb::Presence::Online,
         "no presence given: none changed"
     );
-    let negative = pb::ListAgentsRequest {
+    let malformed = pb::ListAgentsRequest {
         page_size: -1,
-        ..Default::default()
+        page_token: "a\0".to_owned(),
     };
-    let status = service.agents().list_agents(negative).await.unwrap_err();
-    assert_eq!(refusal(&status).1, ["page_size"]);
+    let status = service.agents().list_agents(malformed).await.unwrap_err();
+    assert_eq!(refusal(&status).1, ["page_size", "page_token"]);
 }
 
 async fn a_malformed_agent_names_every_bad_field(service: Service) {
@@ -286,6 +289,39 @@ async fn a_long_wait_is_worth_more_than_a_skill(service: Service) {
         (case.state(), case.agent_id.as_str()),
         (pb::CaseState::Assigned, "cashier")
     );
+}
+
+async fn who_is_idle_longest_keeps_nobody_from_a_case(service: Service) {
+    let db = service.home.open().await;
+    let mut tx = db.begin().await.unwrap();
+    for n in 0..250 {
+        let row = AgentRow {
+            name: "Tourist".to_owned(),
+            agent: Agent {
+                agent_id: format!("tourist-{n}"),
+                languages: BTreeSet::from(["en".to_owned()]),
+                skills: BTreeSet::new(),
+                presence: Presence::Online,
+                capacity: 1,
+                load: 0,
+                idle_since: START,
+            },
+        };
+        agent::upsert(&mut tx, &row).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    service.clock.advance(1);
+    let cashier = pb::Agent {
+        skills: vec!["payment".to_owned()],
+        ..an_agent("cashier", 3)
+    };
+    service.upsert(cashier).await;
+    let case = service.open("我要退款").await.case.unwrap();
+    assert_eq!(case.queue_reason, "NOBODY_HANDLES_INTENT");
+    // From now on the sweeper alone can give it.
+    service.clock.advance(10 * 60_000);
+    service.care.sweep().await.unwrap();
+    assert_eq!(service.case(&case.case_id).await.agent_id, "cashier");
 }
 
 async fn concurrent_claims_and_cases_keep_one_agent_per_case(service: Service) {

@@ -3,11 +3,13 @@
 use prost::Message as _;
 use rapport_api::care::v1 as pb;
 use rapport_care::error;
+use rapport_care::store::agent;
 use rapport_store::store_contract;
+use rapport_store::testing::Engine;
 use tonic::Code;
 
 use crate::support::{
-    ALICE, BOB, START, Service, an_agent, metadata, new_id, opening, refusal, spawn,
+    ALICE, BOB, START, Service, an_agent, metadata, new_id, opening, refusal, rows, spawn,
 };
 
 store_contract!(
@@ -398,4 +400,52 @@ async fn what_is_not_there_is_not_found(service: Service) {
         .await
         .unwrap_err();
     assert_eq!(refusal(&status).0, error::SUBJECT_NOT_FOUND);
+}
+
+/// Looks at who waits for a row, until both messages do: far more than it takes.
+const LOOKS_MAX: usize = 10_000;
+
+// On Postgres only: SQLite has one writer, so the second message reads what the first one wrote.
+#[tokio::test]
+async fn two_messages_at_once_bring_a_case_back_once() {
+    let service = spawn(Engine::Postgres).await;
+    service.agent("a", 3).await;
+    let case = service.open("我要退款").await.case.unwrap();
+    service.end(&case, pb::CaseState::Resolved).await.unwrap();
+    let db = service.home.open().await;
+    // Both read the resolved case, and then wait for the agent.
+    let mut tx = db.begin().await.unwrap();
+    agent::lock(&mut tx, "a", true).await.unwrap().unwrap();
+    let let_go = async {
+        let mut waiting = 0;
+        for _look in 0..LOOKS_MAX {
+            let found: Vec<(i64,)> = rows(
+                &db,
+                "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .await;
+            waiting = found[0].0;
+            if waiting == 2 {
+                break;
+            }
+        }
+        tx.commit().await.unwrap();
+        waiting
+    };
+    let (first, second, waiting) = tokio::join!(
+        service.write(&case.case_id, "还没到"),
+        service.write(&case.case_id, "快点"),
+        let_go
+    );
+    assert_eq!(waiting, 2, "they did not meet: this proves nothing");
+    for written in [first, second] {
+        let written = written.unwrap();
+        assert_eq!(
+            (written.state(), written.epoch, written.agent_id.as_str()),
+            (pb::CaseState::Assigned, 2, "a")
+        );
+    }
+    assert_eq!(service.load("a").await, 1, "one place for one case");
+    assert_eq!(service.get(&case.case_id).await.messages.len(), 3);
 }

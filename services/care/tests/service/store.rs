@@ -134,21 +134,24 @@ async fn a_place_is_taken_only_while_there_is_one(fixture: Fixture) {
 async fn a_case_has_one_open_assignment(fixture: Fixture) {
     insert(&fixture, &[a_case(1)]).await;
     let mut tx = begin(&fixture).await;
-    assignment::begin(&mut tx, &[1; 16], 1, "a", NOW, true)
-        .await
-        .unwrap();
+    let case_id = [1; 16];
+    assert!(
+        assignment::begin(&mut tx, &case_id, 1, "a", NOW)
+            .await
+            .unwrap()
+    );
     tx.commit().await.unwrap();
     let mut tx = begin(&fixture).await;
-    let refused = assignment::begin(&mut tx, &[1; 16], 2, "b", NOW, true)
-        .await
-        .unwrap_err();
-    assert!(refused.is_unique_violation(), "{refused:?}");
-    tx.rollback().await.unwrap();
-    let mut tx = begin(&fixture).await;
-    assignment::end(&mut tx, &[1; 16], NOW).await.unwrap();
-    assignment::begin(&mut tx, &[1; 16], 2, "b", NOW, true)
-        .await
-        .unwrap();
+    let second = assignment::begin(&mut tx, &case_id, 2, "b", NOW).await;
+    assert!(!second.unwrap(), "somebody has it");
+    assignment::end(&mut tx, &case_id, NOW).await.unwrap();
+    let same_epoch = assignment::begin(&mut tx, &case_id, 1, "b", NOW).await;
+    assert!(!same_epoch.unwrap(), "somebody had it under this epoch");
+    assert!(
+        assignment::begin(&mut tx, &case_id, 2, "b", NOW)
+            .await
+            .unwrap()
+    );
     tx.commit().await.unwrap();
 }
 
@@ -256,6 +259,13 @@ async fn a_locked_case_is_not_given_twice(fixture: Fixture) {
         );
         second.rollback().await.unwrap();
     }
+    let french = Wanted {
+        languages: " fr ",
+        ..wanted.clone()
+    };
+    assert!(!case::fits(&fixture.db, &french).await.unwrap());
+    let fits = case::fits(&fixture.db, &wanted).await;
+    assert!(fits.unwrap(), "locked or not");
     first.rollback().await.unwrap();
 }
 

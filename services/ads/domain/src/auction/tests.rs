@@ -331,6 +331,25 @@ fn propensities_match_how_often_each_wins() {
     }
 }
 
+#[test]
+fn the_winner_is_told_however_many_above_it_are_held_back() {
+    let held_back = Standing {
+        pacing: Probability::ZERO,
+        ..READY
+    };
+    let above = (0..60).map(|n| (cpm(&format!("li-{n:02}"), 9_000_000 - n), held_back));
+    let last = (cpm("zz", 1_000_000), READY);
+    let market = Market::open(above.chain([last]).collect());
+    let decision = market.decide(&request());
+    assert_eq!(decision.winner.unwrap().entry, 60);
+    let outcomes = market.outcomes(&decision);
+    assert_eq!(outcomes.len(), CANDIDATES_MAX);
+    assert_eq!(outcomes[0], ("li-00".to_owned(), "PACING"));
+    assert_eq!(outcomes[48], ("li-48".to_owned(), "PACING"));
+    assert_eq!(outcomes[49], ("zz".to_owned(), "WON"));
+    assert_eq!(decision.considered[49].propensity, Probability::ONE);
+}
+
 fn market() -> impl Strategy<Value = Market> {
     let row = (
         0usize..3,
@@ -363,7 +382,11 @@ proptest! {
         let decision = market.decide(&request);
         prop_assert_eq!(&decision, &market.decide(&request));
         prop_assert!(decision.considered.len() <= CANDIDATES_MAX);
+        let in_order = decision.considered.is_sorted_by(|a, b| by_progress(a, b).is_le());
+        prop_assert!(in_order);
         let Some(winner) = decision.winner else { return Ok(()) };
+        let won = decision.considered.iter().find(|it| it.outcome == Outcome::Won);
+        prop_assert_eq!(won.map(|it| it.entry), Some(winner.entry));
         let line_item = &market.line_items[winner.entry];
         let standing = market.standings[&line_item.id];
         prop_assert!(winner.price.charge >= Micros(1));
