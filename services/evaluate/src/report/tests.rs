@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use evaluate_domain::activity::Day;
 use evaluate_domain::attribution::Model;
-use evaluate_domain::experiment::{Allocation, State, Variant};
+use evaluate_domain::experiment::{self, Allocation, State, Variant};
+use evaluate_domain::report::{Language, render};
 use rapport_api::event::v1::{EventRecord, Lane};
 use rapport_types::{Currency, Micros, UnixMillis};
 
 use super::campaigns::Campaigns;
 use super::credit::{Credits, RECOMMEND};
 use super::daily::Activity;
+use super::page::{Heading, Page};
 use super::trial::{Metric, Trial, Verdict};
 use super::*;
 use crate::projection::Shown;
@@ -250,6 +252,40 @@ fn verdicts() {
     check(running, (700, 140), Verdict::Broken);
     let nobody = tried(running, &[], Metric::Conversion);
     assert_eq!((nobody.verdict, nobody.srm_p), (Verdict::Wait, 1.0));
+}
+
+#[test]
+fn the_page_says_what_the_analysis_says() {
+    let started_at = UnixMillis(DAY_MS);
+    let running = State::Running { started_at };
+    let stopped = State::Stopped {
+        started_at,
+        stopped_at: UnixMillis(2 * DAY_MS),
+    };
+    // p = 0.037: a result of a fixed size, and none while somebody may peek.
+    let people = [arm("control", 100, 20), arm("bold", 100, 33)].concat();
+    let people: Vec<&[EventRecord]> = people.iter().map(Vec::as_slice).collect();
+    for (state, expected, decided) in [
+        (running, experiment::Verdict::Inconclusive, "0 / 1"),
+        (stopped, experiment::Verdict::Increase, "1 / 1"),
+    ] {
+        let page = Page::new(Days::ALL, Day(1), pounds(), &[experiment(state)]);
+        let report = collected(page, &people)
+            .finish(&ShopTotals::default(), heading())
+            .unwrap();
+        let said = report.experiments.iter().map(|row| row.analysis.verdict);
+        assert_eq!(said.collect::<Vec<_>>(), [expected], "{state:?}");
+        assert!(render(&report, Language::English).contains(&format!(">{decided}<")));
+    }
+}
+
+fn heading() -> Heading {
+    Heading {
+        shop: "shop".to_owned(),
+        today: Day(1),
+        currency: pounds(),
+        metric: "conversion",
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Verdict {
 pub struct TrialResult {
     /// All arms, the control first.
     pub arms: Vec<Arm>,
-    /// The treated arms, in the same order.
+    /// The treated arms, in the same order. Their verdicts heed whether the experiment is over.
     pub treated: Vec<ArmAnalysis>,
     /// The p of the arms' sizes; 1 while nobody was exposed.
     pub srm_p: f64,
@@ -174,8 +174,11 @@ impl Trial {
             covariate: false,
             confidence: CONFIDENCE,
         };
-        let treated = experiment::analyse(&question)
+        let mut treated = experiment::analyse(&question)
             .map_err(|_| Error::Internal("an experiment cannot be analysed"))?;
+        for row in &mut treated {
+            row.verdict = row_verdict(row, self.experiment.state);
+        }
         let sizes = treated.first().and_then(|row| row.sample_ratio);
         Ok(TrialResult {
             srm_p: sizes.map_or(1.0, |ratio| ratio.p),
@@ -241,28 +244,36 @@ impl Collect for Trial {
     }
 }
 
-/// While it runs, the sequential interval decides, as somebody may look every day; once it is over,
-/// the corrected test of its fixed horizon does.
+/// Says of one treated arm what may be said now. While the experiment runs, the sequential interval
+/// decides, as somebody may look every day; once it is over, the corrected test of its fixed horizon
+/// does.
+fn row_verdict(row: &ArmAnalysis, state: State) -> experiment::Verdict {
+    if row.verdict == experiment::Verdict::Invalid {
+        return experiment::Verdict::Invalid;
+    }
+    let sure = match state {
+        State::Stopped { .. } => row.p_corrected.is_some_and(|p| p < 1.0 - CONFIDENCE),
+        State::Draft | State::Running { .. } => {
+            row.sequential.is_some_and(|range| !range.contains(0.0))
+        }
+    };
+    match row.estimate {
+        Some(found) if sure && found.effect > 0.0 => experiment::Verdict::Increase,
+        Some(_) if sure => experiment::Verdict::Decrease,
+        Some(_) | None => experiment::Verdict::Inconclusive,
+    }
+}
+
+/// Says of the experiment what its treated arms say together.
 fn verdict(treated: &[ArmAnalysis], state: State) -> Verdict {
-    if treated
-        .iter()
-        .any(|row| row.verdict == experiment::Verdict::Invalid)
-    {
+    let any = |said: experiment::Verdict| treated.iter().any(|row| row.verdict == said);
+    if any(experiment::Verdict::Invalid) {
         return Verdict::Broken;
     }
     let stopped = matches!(state, State::Stopped { .. });
-    let sign = |row: &ArmAnalysis| {
-        let found = row.estimate?;
-        let sure = match stopped {
-            true => row.p_corrected.is_some_and(|p| p < 1.0 - CONFIDENCE),
-            false => row.sequential.is_some_and(|range| !range.contains(0.0)),
-        };
-        sure.then_some(found.effect)
-    };
-    let effects: Vec<f64> = treated.iter().filter_map(sign).collect();
-    if effects.iter().any(|effect| *effect > 0.0) {
+    if any(experiment::Verdict::Increase) {
         Verdict::Better
-    } else if !effects.is_empty() {
+    } else if any(experiment::Verdict::Decrease) {
         Verdict::Worse
     } else if stopped && treated.iter().all(|row| row.estimate.is_some()) {
         Verdict::NoDifference
