@@ -196,14 +196,24 @@ fn the_series_has_no_gaps_and_the_funnel_counts_people_once() {
 }
 
 fn experiment(state: State) -> Experiment {
-    let variant = |key: &str| Variant {
-        key: key.to_owned(),
-        share: 5_000,
+    experiment_of(&["control", "bold"], state)
+}
+
+/// An experiment whose variants have equal shares, but for what the first has over.
+fn experiment_of(keys: &[&str], state: State) -> Experiment {
+    let each = 10_000 / keys.len() as u32;
+    let variant = |(place, key): (usize, &&str)| Variant {
+        key: (*key).to_owned(),
+        share: match place {
+            0 => 10_000 - each * (keys.len() as u32 - 1),
+            _ => each,
+        },
     };
+    let variants = keys.iter().enumerate().map(variant).collect();
     Experiment {
         key: "checkout".to_owned(),
         hypothesis: "h".to_owned(),
-        allocation: Allocation::new(vec![variant("control"), variant("bold")]).unwrap(),
+        allocation: Allocation::new(variants).unwrap(),
         state,
     }
 }
@@ -223,7 +233,12 @@ fn arm(variant: &str, people: u32, buyers: u32) -> Vec<Vec<EventRecord>> {
 fn tried(state: State, arms: &[(&str, u32, u32)], metric: Metric) -> super::trial::TrialResult {
     let people: Vec<_> = arms.iter().flat_map(|(v, n, b)| arm(v, *n, *b)).collect();
     let people: Vec<&[EventRecord]> = people.iter().map(Vec::as_slice).collect();
-    let trial = Trial::new(experiment(state), metric, pounds());
+    let keys: Vec<&str> = arms.iter().map(|(variant, ..)| *variant).collect();
+    let asked = match keys.is_empty() {
+        true => experiment(state),
+        false => experiment_of(&keys, state),
+    };
+    let trial = Trial::new(asked, metric, pounds());
     collected(trial, &people).finish().unwrap()
 }
 
@@ -252,6 +267,24 @@ fn verdicts() {
     check(running, (700, 140), Verdict::Broken);
     let nobody = tried(running, &[], Metric::Conversion);
     assert_eq!((nobody.verdict, nobody.srm_p), (Verdict::Wait, 1.0));
+}
+
+#[test]
+fn while_it_runs_one_arm_of_several_must_be_surer() {
+    let running = State::Running {
+        started_at: UnixMillis(DAY_MS),
+    };
+    let check = |arms: &[(&str, u32, u32)], expected| {
+        let found = tried(running, arms, Metric::Conversion);
+        assert_eq!(found.verdict, expected, "{arms:?}");
+        let warned = found.warnings.join(" ").contains("all variants");
+        assert_eq!(warned, arms.len() > 2 && expected == Verdict::Wait);
+    };
+    // The sequence of 95 % begins at 0.002, that of 97.5 % at -0.001.
+    let (control, calm) = (("control", 1_000, 100), ("calm", 1_000, 100));
+    check(&[control, ("bold", 1_000, 148)], Verdict::Better);
+    check(&[control, ("bold", 1_000, 148), calm], Verdict::Wait);
+    check(&[control, ("bold", 1_000, 154), calm], Verdict::Better);
 }
 
 #[test]

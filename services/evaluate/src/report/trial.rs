@@ -2,8 +2,9 @@
 
 use evaluate_domain::experiment::{
     self, Arm, ArmAnalysis, Exposure, Exposures, MetricKind, Question, State, Warning,
+    anytime_interval,
 };
-use rapport_math::PairMoments;
+use rapport_math::{Interval, PairMoments};
 use rapport_types::{Currency, UnixMillis};
 
 use super::Collect;
@@ -176,9 +177,7 @@ impl Trial {
         };
         let mut treated = experiment::analyse(&question)
             .map_err(|_| Error::Internal("an experiment cannot be analysed"))?;
-        for row in &mut treated {
-            row.verdict = row_verdict(row, self.experiment.state);
-        }
+        judge(&mut treated, &self.arms, self.experiment.state);
         let sizes = treated.first().and_then(|row| row.sample_ratio);
         Ok(TrialResult {
             srm_p: sizes.map_or(1.0, |ratio| ratio.p),
@@ -244,23 +243,39 @@ impl Collect for Trial {
     }
 }
 
-/// Says of one treated arm what may be said now. While the experiment runs, the sequential interval
+/// Says of every treated arm what may be said now. While the experiment runs, the sequential interval
 /// decides, as somebody may look every day; once it is over, the corrected test of its fixed horizon
-/// does.
-fn row_verdict(row: &ArmAnalysis, state: State) -> experiment::Verdict {
-    if row.verdict == experiment::Verdict::Invalid {
-        return experiment::Verdict::Invalid;
-    }
-    let sure = match state {
-        State::Stopped { .. } => row.p_corrected.is_some_and(|p| p < 1.0 - CONFIDENCE),
-        State::Draft | State::Running { .. } => {
-            row.sequential.is_some_and(|range| !range.contains(0.0))
+/// does. Any arm may decide, so the interval is corrected for their number as well (Bonferroni).
+fn judge(treated: &mut [ArmAnalysis], arms: &[Arm], state: State) {
+    let alpha = 1.0 - CONFIDENCE;
+    let own_alpha = alpha / treated.len().max(1) as f64;
+    let size = |arm: &Arm| arm.units.x().count();
+    let control = arms.first().map_or(0, size);
+    for (row, arm) in treated.iter_mut().zip(arms.iter().skip(1)) {
+        if row.verdict == experiment::Verdict::Invalid {
+            continue;
         }
-    };
-    match row.estimate {
-        Some(found) if sure && found.effect > 0.0 => experiment::Verdict::Increase,
-        Some(_) if sure => experiment::Verdict::Decrease,
-        Some(_) | None => experiment::Verdict::Inconclusive,
+        let excludes_0 = |range: Option<Interval>| range.is_some_and(|range| !range.contains(0.0));
+        let sure = match state {
+            State::Stopped { .. } => row.p_corrected.is_some_and(|p| p < alpha),
+            State::Draft | State::Running { .. } => {
+                let units = (control, size(arm));
+                let corrected = row
+                    .estimate
+                    .and_then(|found| anytime_interval(&found, units, own_alpha));
+                let is_sure = excludes_0(corrected);
+                let warning = Warning::NotAfterCorrection;
+                if !is_sure && excludes_0(row.sequential) && !row.warnings.contains(&warning) {
+                    row.warnings.push(warning);
+                }
+                is_sure
+            }
+        };
+        row.verdict = match row.estimate {
+            Some(found) if sure && found.effect > 0.0 => experiment::Verdict::Increase,
+            Some(_) if sure => experiment::Verdict::Decrease,
+            Some(_) | None => experiment::Verdict::Inconclusive,
+        };
     }
 }
 
