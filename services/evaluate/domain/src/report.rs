@@ -52,6 +52,9 @@ pub struct Report {
     pub funnel: Vec<FunnelStep>,
     /// Campaigns in the order to show.
     pub campaigns: Vec<CampaignRow>,
+    /// What the orders behind the campaigns' revenue brought, each counted once: two campaigns may both
+    /// be credited with one order.
+    pub ad_revenue: Micros,
     /// Experiments in the order to show.
     pub experiments: Vec<ExperimentRow>,
     /// Credit per model, in the order to show.

@@ -98,6 +98,7 @@ impl Page {
         for (key, trial) in self.trials {
             experiments.extend(experiment_rows(&key, heading.metric, trial)?);
         }
+        let ad_revenue = self.campaigns.earned();
         let campaigns = self.campaigns.finish(&totals.campaigns).into_iter();
         let mut attribution = Vec::new();
         for model in MODELS {
@@ -128,6 +129,7 @@ impl Page {
                     report: found.report,
                 })
                 .collect(),
+            ad_revenue,
             experiments,
             attribution,
             decisions_missing: totals.decisions_missing,

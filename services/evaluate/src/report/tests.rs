@@ -95,6 +95,32 @@ fn a_campaign_is_credited_within_seven_days_of_a_click() {
 }
 
 #[test]
+fn an_order_after_two_campaigns_is_earned_once() {
+    let person: &[EventRecord] = &[
+        click(1, "a"),
+        click(2, "b"),
+        purchase(3, "o1", 10_000_000),
+        // Nobody clicked in the week before it.
+        purchase(9 * DAY_MS, "o2", 7_000_000),
+    ];
+    let shown = Shown {
+        impressions: 0,
+        clicks: 1,
+        cost: 1_000_000,
+    };
+    let totals = ShopTotals {
+        campaigns: [("a".to_owned(), shown), ("b".to_owned(), shown)].into(),
+        ..ShopTotals::default()
+    };
+    let page = collected(Page::new(Days::ALL, Day(9), pounds(), &[]), &[person]);
+    let report = page.finish(&totals, heading()).unwrap();
+    assert_eq!(report.ad_revenue, Micros(10_000_000));
+    let roas = report.campaigns.iter().map(|row| row.report.roas_ppm);
+    assert_eq!(roas.collect::<Vec<_>>(), [Some(10_000_000); 2]);
+    assert!(render(&report, Language::English).contains(">5.00×<"));
+}
+
+#[test]
 fn touches_are_clicks_of_a_week_and_sights_of_a_day() {
     let person: &[EventRecord] = &[
         recommendation(0, 1),

@@ -49,15 +49,10 @@ fn key_figures(report: &Report, words: &Words) -> String {
     let revenue: Micros = report.daily.iter().map(|day| day.revenue).sum();
     let orders: u64 = report.daily.iter().map(|day| day.orders).sum();
     let active = report.active;
-    let sum = |of: fn(&CampaignRow) -> i64| -> i128 {
-        report.campaigns.iter().map(|row| i128::from(of(row))).sum()
-    };
-    let (cost, earned) = (
-        sum(|row| row.report.totals.cost.0),
-        sum(|row| row.report.totals.revenue.0),
-    );
+    let costs = report.campaigns.iter();
+    let cost: i128 = costs.map(|row| i128::from(row.report.totals.cost.0)).sum();
     let roas = if cost > 0 {
-        times(earned as f64 / cost as f64)
+        times(report.ad_revenue.0 as f64 / cost as f64)
     } else {
         UNDEFINED.to_owned()
     };

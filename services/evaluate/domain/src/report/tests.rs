@@ -118,6 +118,7 @@ fn sample() -> Report {
         .map(step)
         .to_vec(),
         campaigns: campaigns(),
+        ad_revenue: Micros::from_units(30_000),
         experiments: vec![
             experiment(
                 "bundle-on-item-page",
@@ -207,9 +208,11 @@ fn text_from_outside_is_escaped_and_nothing_is_loaded() {
 fn numbers_are_in_the_tables_and_undefined_is_a_dash() {
     let page = render(&sample(), Language::English);
     // Cost is 4.1 per thousand impressions: 21,400 / 755.302 = 28.33.
+    // All campaigns: 30,000 / 1,360.011 = 22.06.
     for text in [
         "GBP 331,671",
         "24.2%",
+        ">22.06×<",
         "28.33×",
         "+2,733.3%",
         "0.012032 (+24.0%)",
