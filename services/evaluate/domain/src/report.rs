@@ -59,6 +59,8 @@ pub struct Report {
     pub experiments: Vec<ExperimentRow>,
     /// Credit per model, in the order to show.
     pub attribution: Vec<CreditRow>,
+    /// Whether there is no attribution because there were too many channels or paths for it.
+    pub attribution_refused: bool,
     /// Decisions that were made and never reached the log.
     pub decisions_missing: u64,
 }

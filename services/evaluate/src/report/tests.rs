@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use evaluate_domain::activity::Day;
-use evaluate_domain::attribution::Model;
+use evaluate_domain::attribution::{CHANNELS_MAX, Model};
 use evaluate_domain::experiment::{self, Allocation, State, Variant};
 use evaluate_domain::report::{Language, render};
 use rapport_api::event::v1::{EventRecord, Lane};
@@ -118,6 +118,21 @@ fn an_order_after_two_campaigns_is_earned_once() {
     let roas = report.campaigns.iter().map(|row| row.report.roas_ppm);
     assert_eq!(roas.collect::<Vec<_>>(), [Some(10_000_000); 2]);
     assert!(render(&report, Language::English).contains(">5.00×<"));
+}
+
+#[test]
+fn the_page_goes_without_an_attribution_that_is_too_large() {
+    let campaigns = CHANNELS_MAX as i64 + 1;
+    let clicks = (0..campaigns).map(|at| click(at, &format!("c{at}")));
+    let bought = purchase(campaigns, "o1", 10_000_000);
+    let person: Vec<EventRecord> = clicks.chain([bought]).collect();
+    let other: &[EventRecord] = &[click(1, "c1"), purchase(2, "o2", 1_000_000)];
+    let page = Page::new(Days::ALL, Day(0), pounds(), &[]);
+    let page = collected(page, &[person.as_slice(), other]);
+    let report = page.finish(&ShopTotals::default(), heading()).unwrap();
+    assert!(report.attribution.is_empty() && report.attribution_refused);
+    assert_eq!(report.campaigns.len(), CHANNELS_MAX + 1);
+    assert_eq!(report.ad_revenue, Micros(11_000_000));
 }
 
 #[test]

@@ -288,7 +288,11 @@ fn attribution(report: &Report, words: &Words, language: Language) -> String {
         .min(crate::attribution::Model::ALL.len())];
     let shown = Credits::of(rows, words);
     if shown.channels.is_empty() {
-        return section(words.attribution, words.attribution_note, &nothing(words));
+        let why = match report.attribution_refused {
+            true => note(words.too_many),
+            false => nothing(words),
+        };
+        return section(words.attribution, words.attribution_note, &why);
     }
     let mut columns = vec![words.channel];
     columns.extend(rows.iter().map(|row| words.model(row.model)));
@@ -315,7 +319,11 @@ fn wide(svg: &str) -> String {
 }
 
 fn nothing(words: &Words) -> String {
-    format!("<p class=\"note\">{}</p>", words.nothing)
+    note(words.nothing)
+}
+
+fn note(text: &str) -> String {
+    format!("<p class=\"note\">{text}</p>")
 }
 
 fn section(title: &str, note: &str, body: &str) -> String {

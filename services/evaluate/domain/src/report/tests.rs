@@ -140,6 +140,7 @@ fn sample() -> Report {
             ),
             credit(Model::Shapley, [340.0, 405.0, 222.0, 228.0, 193.0]),
         ],
+        attribution_refused: false,
         decisions_missing: 3,
     }
 }
@@ -248,6 +249,14 @@ fn an_empty_report_says_so() {
     let page = render(&empty, Language::English);
     assert_eq!(page.matches("Nothing to show").count(), 5);
     assert_eq!(drawings(&page).len(), 0);
+    let refused = Report {
+        attribution_refused: true,
+        ..empty.clone()
+    };
+    let page = render(&refused, Language::English);
+    assert_eq!(page.matches("Nothing to show").count(), 4);
+    assert!(page.contains("Ask for a shorter period"));
+    assert!(render(&refused, Language::Chinese).contains("请选择更短的时段"));
     let one = Report {
         daily: sample().daily[..1].to_vec(),
         ..empty

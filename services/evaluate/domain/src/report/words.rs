@@ -43,6 +43,7 @@ pub(super) struct Words {
     pub other: &'static str,
     pub numbers: &'static str,
     pub nothing: &'static str,
+    pub too_many: &'static str,
     pub missing: &'static str,
     pub method: &'static str,
     verdicts: [&'static str; 4],
@@ -160,6 +161,7 @@ const ENGLISH: Words = Words {
     other: "Other",
     numbers: "Show the numbers",
     nothing: "Nothing to show for this period yet.",
+    too_many: "More channels or paths than can be told apart. Ask for a shorter period.",
     missing: "decisions were made but never reached the log; the figures are incomplete.",
     method: "Two-valued metrics: pooled z-test; other metrics: Welch. Sequential: asymptotic confidence \
              sequence tuned at 5,000 people. Shares of arms: chi-squared, alarm below 0.001. Only people \
@@ -249,6 +251,7 @@ const CHINESE: Words = Words {
     other: "其他",
     numbers: "查看数据",
     nothing: "该时段暂无数据。",
+    too_many: "渠道或路径过多，无法逐一区分。请选择更短的时段。",
     missing: "个决策已作出但未进入日志，数据不完整。",
     method: "二值指标用合并 z 检验，其余用 Welch 检验；序贯区间为渐近置信序列（按 5,000 人调优）；\
              分组比例用卡方检验，低于 0.001 报警。仅统计同意度量的用户。",
