@@ -206,6 +206,21 @@ fn a_period_takes_its_own_orders_and_what_earlier_ones_left() {
         ("a", Micros(2_000_000))
     );
     assert_eq!(found.unattributed(), 0);
+    // A click of the week before may still lead to an order in the period, an older one cannot.
+    let person: &[EventRecord] = &[click(-5 * DAY_MS, "too-old"), click(-4 * DAY_MS, "open")];
+    let found = collected(Credits::new(days, pounds()), &[person]);
+    let known: Vec<String> = found
+        .conversions(Model::First)
+        .unwrap()
+        .into_keys()
+        .collect();
+    assert_eq!(known, ["open"]);
+}
+
+#[test]
+fn what_was_paid_in_another_currency_is_worth_nothing_here() {
+    let person: &[EventRecord] = &[click(DAY_MS, "a"), purchase(DAY_MS, "o1", 1_000_000)];
+    let days = Days::ALL;
     let dollars = collected(Credits::new(days, Some(Currency::of("USD"))), &[person]);
     assert_eq!(dollars.by(Model::First).unwrap()[0].value, Micros::ZERO);
 }
