@@ -397,16 +397,20 @@ fn exposures_outside_the_run_do_not_count_unless_imported() {
     let mut imported = exposure(DAY_MS, "bold");
     imported.lane = Lane::Backfill.into();
     let skewed = exposure(10 * DAY_MS - 1_000, "control");
-    let early = exposure(9 * DAY_MS, "control");
+    // The first exposure counts, also where another one was in the run.
+    let early = [
+        exposure(9 * DAY_MS, "control"),
+        exposure(11 * DAY_MS, "control"),
+    ];
     let strange = exposure(11 * DAY_MS, "unheard");
-    let people: [&[EventRecord]; 4] = [&[imported], &[skewed], &[early], &[strange]];
+    let people: [&[EventRecord]; 4] = [&[imported], &[skewed], &early, &[strange]];
     let trial = Trial::new(experiment(running), Metric::Conversion, None);
     let found = collected(trial, &people).finish().unwrap();
     let sizes: Vec<u64> = found.arms.iter().map(|arm| arm.units.x().count()).collect();
     assert_eq!(sizes, [1, 1]);
     let warnings = found.warnings.join(" ");
     assert!(
-        warnings.contains("1 persons were exposed only outside the run"),
+        warnings.contains("1 persons were first exposed outside the run"),
         "{warnings}"
     );
     assert!(

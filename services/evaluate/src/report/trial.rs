@@ -36,7 +36,7 @@ pub struct Trial {
     /// In the order of the variants, the control first.
     arms: Vec<Arm>,
     crossovers: u64,
-    /// People whose every exposure lies outside the run.
+    /// People whose first exposure, the only one that is kept, lies outside the run.
     outside: u64,
     /// People who first met a variant that the experiment does not have.
     unknown: u64,
@@ -210,7 +210,7 @@ impl Trial {
         );
         count(
             self.outside,
-            "were exposed only outside the run and are left out",
+            "were first exposed outside the run and are left out",
         );
         count(
             self.unknown,
