@@ -83,7 +83,7 @@ impl ReportApi {
             let totals = view.totals(days).await?;
             let currency = totals.main_currency();
             let (found, version) = view.people(|| Campaigns::new(days, currency)).await?;
-            let found = found.finish(&totals.campaigns);
+            let found = found.finish_whole(&totals.campaigns)?;
             Ok((found, totals.decisions_missing, currency, version))
         });
         let (found, decisions_missing, currency, graph_version) = counted.await?;

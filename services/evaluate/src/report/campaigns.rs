@@ -10,7 +10,7 @@ use super::{CLICK_WINDOW_MS, Collect, Days};
 use crate::error::Error;
 use crate::projection::{Journey, Order, Shown};
 
-/// Campaigns in one report.
+/// Campaigns in one answer, and that measured people meet in one report.
 pub const CAMPAIGNS_MAX: usize = 10_000;
 
 /// Campaigns over measured people.
@@ -91,7 +91,23 @@ impl Campaigns {
         (own, earned)
     }
 
-    /// Joins what everybody saw with what measured people did, in the order of the ids.
+    /// As [`Campaigns::finish`], for an answer that has no pages.
+    ///
+    /// # Errors
+    /// [`Error::ReportTooLarge`] for more than [`CAMPAIGNS_MAX`].
+    pub fn finish_whole(
+        self,
+        shown: &BTreeMap<String, Shown>,
+    ) -> Result<Vec<CampaignResult>, Error> {
+        let found = self.finish(shown);
+        match found.len() > CAMPAIGNS_MAX {
+            true => Err(Error::ReportTooLarge("campaigns")),
+            false => Ok(found),
+        }
+    }
+
+    /// Joins what everybody saw with what measured people did, in the order of the ids: as many as
+    /// there are in `shown`, and those that measured people met.
     #[must_use]
     pub fn finish(mut self, shown: &BTreeMap<String, Shown>) -> Vec<CampaignResult> {
         for campaign in shown.keys() {

@@ -9,7 +9,7 @@ use evaluate_domain::report::{Language, render};
 use rapport_api::event::v1::{EventRecord, Lane};
 use rapport_types::{Currency, Micros, UnixMillis};
 
-use super::campaigns::Campaigns;
+use super::campaigns::{CAMPAIGNS_MAX, Campaigns};
 use super::credit::{Credits, RECOMMEND};
 use super::daily::Activity;
 use super::page::{Heading, Page};
@@ -92,6 +92,19 @@ fn a_campaign_is_credited_within_seven_days_of_a_click() {
     assert_eq!(a.roi_ppm, Some(1_250_000), "(9 - 4) / 4");
     assert_eq!(a.people_reached, 3);
     assert_eq!(found[2].report.cvr, None);
+}
+
+#[test]
+fn an_answer_has_no_more_campaigns_than_it_may() {
+    let of = |count: usize| -> BTreeMap<String, Shown> {
+        let names = (0..count).map(|n| format!("c{n}"));
+        names.map(|name| (name, Shown::default())).collect()
+    };
+    let campaigns = Campaigns::new(Days::ALL, pounds());
+    let found = campaigns.clone().finish_whole(&of(CAMPAIGNS_MAX));
+    assert_eq!(found.unwrap().len(), CAMPAIGNS_MAX);
+    let found = campaigns.finish_whole(&of(CAMPAIGNS_MAX + 1));
+    assert!(matches!(found, Err(Error::ReportTooLarge("campaigns"))));
 }
 
 #[test]
