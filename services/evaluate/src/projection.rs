@@ -16,6 +16,7 @@ pub use totals::{DayMoney, Key, Numbers, Shown, Totals};
 
 use prost::Message;
 use rapport_api::event::v1::{EventRecord, OrderLine};
+use rapport_math::stable_hash64;
 
 /// The first byte of every stored state: another number is another format.
 const FORMAT: u8 = 1;
@@ -40,6 +41,20 @@ fn decode<S: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<S, rapport_flo
 /// nothing, rather than stop the log.
 fn payload<M: Message + Default>(event: &EventRecord) -> Option<M> {
     M::decode(event.payload.as_ref()).ok()
+}
+
+/// Returns what an order is known by. An event without the id of an order is one of its own: the
+/// contract does not ask for an id, and all of a person's orders must not become one.
+fn order_hash(event: &EventRecord, order_id: &str) -> u64 {
+    match order_id {
+        "" => event_hash(event),
+        id => stable_hash64(&[id.as_bytes()]),
+    }
+}
+
+/// Returns a hash of an event's id, which is unique per source.
+fn event_hash(event: &EventRecord) -> u64 {
+    stable_hash64(&[event.source.as_bytes(), event.event_id.as_bytes()])
 }
 
 /// Returns what lines cost together, in millionths, saturating.

@@ -56,6 +56,17 @@ impl Days {
         }
     }
 
+    /// Returns these days from the first of the `count` that end with `last`.
+    #[must_use]
+    pub fn newest(self, last: Day, count: usize) -> Self {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let first = Day(last.0.saturating_sub(count).saturating_add(1));
+        Self {
+            first: self.first.max(first),
+            last: self.last,
+        }
+    }
+
     /// Returns whether a day is among them.
     #[must_use]
     pub fn has(self, day: i32) -> bool {

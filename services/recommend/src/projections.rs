@@ -20,6 +20,11 @@ use crate::projection::{ItemPopularity, Timelines};
 /// How often old idempotency records are deleted.
 const SWEEP: Duration = Duration::from_secs(3_600);
 
+/// Returns where the projections' snapshots are kept: for who writes them and for who learns from them.
+pub(crate) fn snapshots(objects: &ObjectStore) -> Snapshots {
+    Snapshots::new(objects.clone(), "recommend")
+}
+
 /// What every projection runs with.
 #[derive(Debug)]
 pub(crate) struct Projections<'a> {
@@ -88,10 +93,9 @@ impl Projections<'_> {
         &self,
         runner: ProjectionRunner<P>,
     ) -> Result<Running<P>, RunError> {
-        let snapshots = Snapshots::new(self.objects.clone(), "recommend");
         let runner = runner
             .with_people(self.people.clone())
-            .with_snapshots(snapshots);
+            .with_snapshots(snapshots(self.objects));
         runner.start(self.stop.clone()).await
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rapport_store::objects::{ObjectError, ObjectStore};
 use tokio::time::Instant;
 
-use super::Projection;
+use super::{Projection, StateError, decode};
 pub(super) use format::{Header, States};
 
 /// Most bytes of one partition's states, and of the file that holds them. A partition beyond it has no
@@ -177,6 +177,28 @@ impl Snapshots {
             }
         }
         Ok(None)
+    }
+
+    /// Visits every state of a partition's newest verified snapshot, sorted by key: for readers of a
+    /// store that cannot list its states. Returns the last sequence whose effect is in them, from which
+    /// a tail goes on; 0, and no visit, without a snapshot. Who was erased since may be among them.
+    ///
+    /// # Errors
+    /// [`StateError`] when the object store does not answer or a state does not decode.
+    pub async fn for_each<P: Projection>(
+        &self,
+        partition: u32,
+        mut visit: impl FnMut(&[u8], P::State) + Send,
+    ) -> Result<u64, StateError> {
+        let newest = self.newest::<P>(partition, 0).await;
+        let newest = newest.map_err(|why| StateError::Store(Box::new(why)))?;
+        let Some((header, states)) = newest else {
+            return Ok(0);
+        };
+        for (key, state) in states {
+            visit(&key, decode::<P>(&state)?);
+        }
+        Ok(header.sequence)
     }
 
     /// Deletes every snapshot of a version that is over.

@@ -52,10 +52,15 @@ pub struct Report {
     pub funnel: Vec<FunnelStep>,
     /// Campaigns in the order to show.
     pub campaigns: Vec<CampaignRow>,
+    /// What the orders behind the campaigns' revenue brought, each counted once: two campaigns may both
+    /// be credited with one order.
+    pub ad_revenue: Micros,
     /// Experiments in the order to show.
     pub experiments: Vec<ExperimentRow>,
     /// Credit per model, in the order to show.
     pub attribution: Vec<CreditRow>,
+    /// Whether there is no attribution because there were too many channels or paths for it.
+    pub attribution_refused: bool,
     /// Decisions that were made and never reached the log.
     pub decisions_missing: u64,
 }

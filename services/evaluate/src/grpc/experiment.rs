@@ -256,7 +256,8 @@ fn after_of(token: &str, state: i32) -> Option<&str> {
     }
     let (of, key) = token.split_once('.')?;
     let fits = of.parse() == Ok(state) && (1..=KEY_CHARS_MAX).contains(&key.chars().count());
-    fits.then_some(key)
+    // Postgres has no text with a NUL: asked for one it fails as if it were away.
+    (fits && !key.contains('\0')).then_some(key)
 }
 
 fn to_experiment(experiment: &Experiment) -> pb::Experiment {
@@ -310,5 +311,19 @@ fn to_arm(arm: &Arm, treated: Option<&ArmAnalysis>) -> pb::ArmResult {
         sequential_low: sequential.map(|range| range.low),
         sequential_high: sequential.map(|range| range.high),
         p: estimate.map(|found| found.p),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_another_list_or_of_no_key_is_refused() {
+        assert_eq!(after_of("", 1), Some(""));
+        assert_eq!(after_of("1.a.b", 1), Some("a.b"));
+        for foreign in ["2.a", "1", "1.", "x.a", "1.a\0"] {
+            assert_eq!(after_of(foreign, 1), None, "{foreign:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evaluate_domain::activity::Day;
 use evaluate_domain::attribution::Model;
-use evaluate_domain::report::{Language, render};
+use evaluate_domain::report::{Language, REPORT_DAYS_MAX, render};
 use rapport_api::evaluate::v1 as pb;
 use rapport_api::evaluate::v1::report_service_server::ReportService;
 use rapport_rpc::Fields;
@@ -83,7 +83,7 @@ impl ReportApi {
             let totals = view.totals(days).await?;
             let currency = totals.main_currency();
             let (found, version) = view.people(|| Campaigns::new(days, currency)).await?;
-            let found = found.finish(&totals.campaigns);
+            let found = found.finish_whole(&totals.campaigns)?;
             Ok((found, totals.decisions_missing, currency, version))
         });
         let (found, decisions_missing, currency, graph_version) = counted.await?;
@@ -174,7 +174,16 @@ impl ReportApi {
             Language::Chinese => "转化",
         };
         let html = self.reader.run(move |view| async move {
-            let totals = view.totals(days).await?;
+            let mut totals = view.totals(days).await?;
+            // Active people are those up to the last day with money: an import may end long ago.
+            let newest = totals.money.last_key_value().map(|(day, _)| Day(*day));
+            let as_of = newest.unwrap_or(days.last.min(today));
+            // No more days are drawn: every other figure is of the same ones.
+            let drawn = newest.map_or(days, |newest| days.newest(newest, REPORT_DAYS_MAX));
+            if drawn != days {
+                totals = view.totals(drawn).await?;
+            }
+            let days = drawn;
             let currency = totals.main_currency();
             let heading = Heading {
                 shop,
@@ -182,9 +191,6 @@ impl ReportApi {
                 currency,
                 metric,
             };
-            // Active people are those up to the last day with money: an import may end long ago.
-            let newest = totals.money.last_key_value().map(|(day, _)| Day(*day));
-            let as_of = newest.unwrap_or(days.last.min(today));
             let page = || Page::new(days, as_of, currency, &experiments);
             let (page, _) = view.people(page).await?;
             Ok(render(&page.finish(&totals, heading)?, language))

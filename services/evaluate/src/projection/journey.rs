@@ -93,7 +93,7 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct MoneyKey {
     pub at: i64,
-    /// A hash of the order's id.
+    /// What the order is known by: a hash of its id, or of its event's.
     pub order: u64,
     pub currency: Currency,
 }

@@ -9,12 +9,11 @@ use rapport_api::event::v1::{
     ViewItemList,
 };
 use rapport_flow::{DecodeError, Projection};
-use rapport_math::stable_hash64;
 use rapport_types::{Currency, UnixMillis};
 
 use super::journey::{AdTouch, Answer, FirstSeen, Journey, MoneyKey, Moved, Stage};
 use super::totals::campaign_id;
-use super::{amount, decode, encode, payload};
+use super::{amount, decode, encode, event_hash, order_hash, payload};
 
 /// Arms of one decision that are read; the contract's limit.
 const ARMS_MAX: usize = 20;
@@ -25,7 +24,7 @@ pub struct Journeys;
 
 impl Projection for Journeys {
     const NAME: &'static str = "evaluate_journeys";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const TYPES: &'static [&'static str] = &[
         "view_item",
         "view_item_list",
@@ -146,7 +145,7 @@ fn touch(state: &mut Journey, event: &EventRecord, campaign: &str, clicked: bool
             at: event.occurred_at_ms,
             campaign: campaign.to_owned(),
             clicked,
-            event: stable_hash64(&[event.source.as_bytes(), event.event_id.as_bytes()]),
+            event: event_hash(event),
         });
     }
 }
@@ -154,7 +153,7 @@ fn touch(state: &mut Journey, event: &EventRecord, campaign: &str, clicked: bool
 fn pay(state: &mut Journey, event: &EventRecord, order: &str, currency: &str, moved: Moved) {
     let key = MoneyKey {
         at: event.occurred_at_ms,
-        order: stable_hash64(&[order.as_bytes()]),
+        order: order_hash(event, order),
         currency: Currency::of(currency),
     };
     state.pay(key, moved);

@@ -12,7 +12,7 @@ use rapport_flow::{DecodeError, Projection};
 use rapport_types::{Currency, SubjectId, UnixMillis};
 
 use super::totals::{DayMoney, Key, Numbers, Shown, Totals, campaign_id};
-use super::{amount, decode, encode, payload};
+use super::{amount, decode, encode, order_hash, payload};
 
 /// The projection of totals: per day and currency, per campaign, per replica. Stock adjustments are
 /// not among its types: they move no money.
@@ -21,7 +21,7 @@ pub struct Shop;
 
 impl Projection for Shop {
     const NAME: &'static str = "evaluate_totals";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const TYPES: &'static [&'static str] = &[
         "purchase",
         "refund",
@@ -84,7 +84,7 @@ fn effect(event: &EventRecord) -> Option<(Key, Totals)> {
                 purchases: i128::from(amount(&order.lines)),
                 ..DayMoney::default()
             };
-            bought.order(&order.order_id);
+            bought.order(order_hash(event, &order.order_id));
             money(&order.currency, bought)
         }
         "refund" => {

@@ -150,6 +150,27 @@ fn an_order_is_its_purchases_less_its_refunds() {
 }
 
 #[test]
+fn without_an_id_every_purchase_is_an_order_of_its_own() {
+    let events = [
+        purchase(10, "", 5_000_000),
+        purchase(20, "", 2_000_000),
+        refund(30, "", 1_000_000),
+    ];
+    let orders = journey_of(&events).orders().into_iter();
+    let found: Vec<_> = orders
+        .map(|order| (order.at.0, order.is_purchase, order.net.0))
+        .collect();
+    let expected = [
+        (10, true, 5_000_000),
+        (20, true, 2_000_000),
+        (30, false, -1_000_000),
+    ];
+    assert_eq!(found, expected);
+    let counted = totals_of(&events).into_values();
+    assert_eq!(counted.map(|state| state.money.orders()).sum::<u64>(), 2);
+}
+
+#[test]
 fn a_recommendation_is_known_whichever_device_and_order_the_log_has() {
     let (asked, chosen) = (
         journey_of(&[recommendation(5, 9)]),
@@ -268,13 +289,14 @@ fn decisions_that_never_came_are_counted_by_replica_and_boot() {
 #[test]
 fn orders_are_counted_exactly_then_estimated() {
     let mut money = DayMoney::default();
+    let hash = |order: u64| order_hash(&EventRecord::default(), &order.to_string());
     for order in 0..ORDERS_MAX as u64 - 1 {
-        money.order(&order.to_string());
-        money.order(&order.to_string());
+        money.order(hash(order));
+        money.order(hash(order));
     }
     assert_eq!(money.orders(), ORDERS_MAX as u64 - 1);
     for order in 0..50_000 {
-        money.order(&order.to_string());
+        money.order(hash(order));
     }
     // Four standard errors of 1 / sqrt(1,022).
     let error = (money.orders() as f64 - 50_000.0) / 50_000.0;

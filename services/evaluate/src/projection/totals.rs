@@ -107,13 +107,13 @@ pub struct DayMoney {
     pub refunds: i128,
     /// Ledger adjustments, signed.
     pub adjustments: i128,
-    /// The smallest hashes of order ids.
+    /// The smallest hashes of orders.
     pub(super) orders: BTreeSet<u64>,
 }
 
 impl DayMoney {
-    pub(super) fn order(&mut self, order_id: &str) {
-        self.orders.insert(stable_hash64(&[order_id.as_bytes()]));
+    pub(super) fn order(&mut self, hash: u64) {
+        self.orders.insert(hash);
         self.forget_largest();
     }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use evaluate_domain::campaign::{CampaignActivity, CampaignReport, Tally};
 use rapport_types::{Currency, Micros};
 
+use super::daily::saturated;
 use super::{CLICK_WINDOW_MS, Collect, Days};
 use crate::error::Error;
 use crate::projection::{Journey, Order, Shown};
 
-/// Campaigns in one report.
+/// Campaigns in one answer, and that measured people meet in one report.
 pub const CAMPAIGNS_MAX: usize = 10_000;
 
 /// Campaigns over measured people.
@@ -18,6 +19,7 @@ pub struct Campaigns {
     days: Days,
     currency: Option<Currency>,
     tallies: BTreeMap<String, Tally>,
+    earned: i128,
 }
 
 /// One campaign: impressions, clicks, cost and what follows from them over everybody; conversions,
@@ -41,10 +43,20 @@ impl Campaigns {
             days,
             currency,
             tallies,
+            earned: 0,
         }
     }
 
-    fn activity<'a>(&self, person: &'a Journey) -> BTreeMap<&'a str, CampaignActivity> {
+    /// Returns what the orders after a click on any campaign brought. Every campaign that was clicked
+    /// is credited with all of an order; here the order counts once.
+    #[must_use]
+    pub fn earned(&self) -> Micros {
+        saturated(self.earned)
+    }
+
+    /// Returns what a person did with every campaign, and what the credited orders brought.
+    fn activity<'a>(&self, person: &'a Journey) -> (BTreeMap<&'a str, CampaignActivity>, i128) {
+        let mut earned = 0;
         let mut own: BTreeMap<&str, CampaignActivity> = BTreeMap::new();
         for touch in person.ads() {
             if self.days.covers(rapport_types::UnixMillis(touch.at)) {
@@ -54,7 +66,7 @@ impl Campaigns {
             }
         }
         if own.is_empty() && person.ads().next().is_none() {
-            return own;
+            return (own, earned);
         }
         let bought = |order: &Order| order.is_purchase && self.days.covers(order.at);
         for order in person.orders().into_iter().filter(bought) {
@@ -64,18 +76,38 @@ impl Campaigns {
                 .filter(|touch| window.contains(&touch.at))
                 .map(|touch| touch.campaign.as_str())
                 .collect();
+            let is_counted = Some(order.currency) == self.currency;
+            if is_counted && !clicked.is_empty() {
+                earned += i128::from(order.net.0);
+            }
             for campaign in clicked {
                 let campaign = own.entry(campaign).or_default();
                 campaign.conversions += 1;
-                if Some(order.currency) == self.currency {
+                if is_counted {
                     campaign.revenue = Micros(campaign.revenue.0.saturating_add(order.net.0));
                 }
             }
         }
-        own
+        (own, earned)
     }
 
-    /// Joins what everybody saw with what measured people did, in the order of the ids.
+    /// As [`Campaigns::finish`], for an answer that has no pages.
+    ///
+    /// # Errors
+    /// [`Error::ReportTooLarge`] for more than [`CAMPAIGNS_MAX`].
+    pub fn finish_whole(
+        self,
+        shown: &BTreeMap<String, Shown>,
+    ) -> Result<Vec<CampaignResult>, Error> {
+        let found = self.finish(shown);
+        match found.len() > CAMPAIGNS_MAX {
+            true => Err(Error::ReportTooLarge("campaigns")),
+            false => Ok(found),
+        }
+    }
+
+    /// Joins what everybody saw with what measured people did, in the order of the ids: as many as
+    /// there are in `shown`, and those that measured people met.
     #[must_use]
     pub fn finish(mut self, shown: &BTreeMap<String, Shown>) -> Vec<CampaignResult> {
         for campaign in shown.keys() {
@@ -91,7 +123,9 @@ impl Campaigns {
 
 impl Collect for Campaigns {
     fn take(&mut self, person: &Journey) -> Result<(), Error> {
-        for (campaign, activity) in self.activity(person) {
+        let (own, earned) = self.activity(person);
+        self.earned += earned;
+        for (campaign, activity) in own {
             if !self.tallies.contains_key(campaign) {
                 if self.tallies.len() == CAMPAIGNS_MAX {
                     return Err(Error::ReportTooLarge("campaigns"));

@@ -98,11 +98,15 @@ impl Collect for Credits {
     fn take(&mut self, person: &Journey) -> Result<(), Error> {
         let orders: Vec<Order> = person.orders();
         let bought = || orders.iter().filter(|order| order.is_purchase);
-        // What an order before the period used up, and what came after the period, is not asked for.
+        // What an order before the period used up, what was too old for any order in it, and what came
+        // after it, is not asked for.
         let used = bought()
             .map(|order| order.at)
             .rfind(|at| at.0 < start_of(self.days));
-        let asked = |at: UnixMillis| used.is_none_or(|used| at > used) && !self.is_after(at);
+        let oldest = start_of(self.days).saturating_sub(CLICK_WINDOW_MS);
+        let asked = |at: UnixMillis| {
+            used.is_none_or(|used| at > used) && at.0 >= oldest && !self.is_after(at)
+        };
         let led_to_order = |at: i64| {
             let within = |order: &Order| (0..=VIEW_WINDOW_MS).contains(&(order.at.0 - at));
             bought().any(within)

@@ -33,7 +33,8 @@ pub struct Page {
     activity: Activity,
     active: Active,
     campaigns: Campaigns,
-    credits: Credits,
+    /// `None` once there were more channels or paths than are told apart: the page goes without.
+    credits: Option<Credits>,
     trials: Vec<(String, Trial)>,
 }
 
@@ -70,7 +71,7 @@ impl Page {
                 people: ActivePeople::default(),
             },
             campaigns: Campaigns::new(days, currency),
-            credits: Credits::new(days, currency),
+            credits: Some(Credits::new(days, currency)),
             trials: experiments
                 .iter()
                 .take(REPORT_ROWS_MAX)
@@ -98,11 +99,13 @@ impl Page {
         for (key, trial) in self.trials {
             experiments.extend(experiment_rows(&key, heading.metric, trial)?);
         }
+        let ad_revenue = self.campaigns.earned();
         let campaigns = self.campaigns.finish(&totals.campaigns).into_iter();
         let mut attribution = Vec::new();
         for model in MODELS {
             // Markov and Shapley have limits of their own; the page goes without what they refuse.
-            if let Ok(credit) = self.credits.conversions(model) {
+            let credit = self.credits.as_ref().map(|found| found.conversions(model));
+            if let Some(Ok(credit)) = credit {
                 attribution.push(CreditRow { model, credit });
             }
         }
@@ -128,8 +131,10 @@ impl Page {
                     report: found.report,
                 })
                 .collect(),
+            ad_revenue,
             experiments,
             attribution,
+            attribution_refused: self.credits.is_none(),
             decisions_missing: totals.decisions_missing,
         })
     }
@@ -140,7 +145,12 @@ impl Collect for Page {
         self.activity.take(person)?;
         self.active.take(person)?;
         self.campaigns.take(person)?;
-        self.credits.take(person)?;
+        if let Some(credits) = &mut self.credits {
+            match credits.take(person) {
+                Err(Error::ReportTooLarge(_)) => self.credits = None,
+                taken => taken?,
+            }
+        }
         for (_, trial) in &mut self.trials {
             trial.take(person)?;
         }

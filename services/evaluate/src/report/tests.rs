@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use evaluate_domain::activity::Day;
-use evaluate_domain::attribution::Model;
-use evaluate_domain::experiment::{Allocation, State, Variant};
+use evaluate_domain::attribution::{CHANNELS_MAX, Model};
+use evaluate_domain::experiment::{self, Allocation, State, Variant};
+use evaluate_domain::report::{Language, render};
 use rapport_api::event::v1::{EventRecord, Lane};
 use rapport_types::{Currency, Micros, UnixMillis};
 
-use super::campaigns::Campaigns;
+use super::campaigns::{CAMPAIGNS_MAX, Campaigns};
 use super::credit::{Credits, RECOMMEND};
 use super::daily::Activity;
+use super::page::{Heading, Page};
 use super::trial::{Metric, Trial, Verdict};
 use super::*;
 use crate::projection::Shown;
@@ -93,6 +95,60 @@ fn a_campaign_is_credited_within_seven_days_of_a_click() {
 }
 
 #[test]
+fn an_answer_has_no_more_campaigns_than_it_may() {
+    let of = |count: usize| -> BTreeMap<String, Shown> {
+        let names = (0..count).map(|n| format!("c{n}"));
+        names.map(|name| (name, Shown::default())).collect()
+    };
+    let campaigns = Campaigns::new(Days::ALL, pounds());
+    let found = campaigns.clone().finish_whole(&of(CAMPAIGNS_MAX));
+    assert_eq!(found.unwrap().len(), CAMPAIGNS_MAX);
+    let found = campaigns.finish_whole(&of(CAMPAIGNS_MAX + 1));
+    assert!(matches!(found, Err(Error::ReportTooLarge("campaigns"))));
+}
+
+#[test]
+fn an_order_after_two_campaigns_is_earned_once() {
+    let person: &[EventRecord] = &[
+        click(1, "a"),
+        click(2, "b"),
+        purchase(3, "o1", 10_000_000),
+        // Nobody clicked in the week before it.
+        purchase(9 * DAY_MS, "o2", 7_000_000),
+    ];
+    let shown = Shown {
+        impressions: 0,
+        clicks: 1,
+        cost: 1_000_000,
+    };
+    let totals = ShopTotals {
+        campaigns: [("a".to_owned(), shown), ("b".to_owned(), shown)].into(),
+        ..ShopTotals::default()
+    };
+    let page = collected(Page::new(Days::ALL, Day(9), pounds(), &[]), &[person]);
+    let report = page.finish(&totals, heading()).unwrap();
+    assert_eq!(report.ad_revenue, Micros(10_000_000));
+    let roas = report.campaigns.iter().map(|row| row.report.roas_ppm);
+    assert_eq!(roas.collect::<Vec<_>>(), [Some(10_000_000); 2]);
+    assert!(render(&report, Language::English).contains(">5.00×<"));
+}
+
+#[test]
+fn the_page_goes_without_an_attribution_that_is_too_large() {
+    let campaigns = CHANNELS_MAX as i64 + 1;
+    let clicks = (0..campaigns).map(|at| click(at, &format!("c{at}")));
+    let bought = purchase(campaigns, "o1", 10_000_000);
+    let person: Vec<EventRecord> = clicks.chain([bought]).collect();
+    let other: &[EventRecord] = &[click(1, "c1"), purchase(2, "o2", 1_000_000)];
+    let page = Page::new(Days::ALL, Day(0), pounds(), &[]);
+    let page = collected(page, &[person.as_slice(), other]);
+    let report = page.finish(&ShopTotals::default(), heading()).unwrap();
+    assert!(report.attribution.is_empty() && report.attribution_refused);
+    assert_eq!(report.campaigns.len(), CHANNELS_MAX + 1);
+    assert_eq!(report.ad_revenue, Micros(11_000_000));
+}
+
+#[test]
 fn touches_are_clicks_of_a_week_and_sights_of_a_day() {
     let person: &[EventRecord] = &[
         recommendation(0, 1),
@@ -163,6 +219,21 @@ fn a_period_takes_its_own_orders_and_what_earlier_ones_left() {
         ("a", Micros(2_000_000))
     );
     assert_eq!(found.unattributed(), 0);
+    // A click of the week before may still lead to an order in the period, an older one cannot.
+    let person: &[EventRecord] = &[click(-5 * DAY_MS, "too-old"), click(-4 * DAY_MS, "open")];
+    let found = collected(Credits::new(days, pounds()), &[person]);
+    let known: Vec<String> = found
+        .conversions(Model::First)
+        .unwrap()
+        .into_keys()
+        .collect();
+    assert_eq!(known, ["open"]);
+}
+
+#[test]
+fn what_was_paid_in_another_currency_is_worth_nothing_here() {
+    let person: &[EventRecord] = &[click(DAY_MS, "a"), purchase(DAY_MS, "o1", 1_000_000)];
+    let days = Days::ALL;
     let dollars = collected(Credits::new(days, Some(Currency::of("USD"))), &[person]);
     assert_eq!(dollars.by(Model::First).unwrap()[0].value, Micros::ZERO);
 }
@@ -194,14 +265,24 @@ fn the_series_has_no_gaps_and_the_funnel_counts_people_once() {
 }
 
 fn experiment(state: State) -> Experiment {
-    let variant = |key: &str| Variant {
-        key: key.to_owned(),
-        share: 5_000,
+    experiment_of(&["control", "bold"], state)
+}
+
+/// An experiment whose variants have equal shares, but for what the first has over.
+fn experiment_of(keys: &[&str], state: State) -> Experiment {
+    let each = 10_000 / keys.len() as u32;
+    let variant = |(place, key): (usize, &&str)| Variant {
+        key: (*key).to_owned(),
+        share: match place {
+            0 => 10_000 - each * (keys.len() as u32 - 1),
+            _ => each,
+        },
     };
+    let variants = keys.iter().enumerate().map(variant).collect();
     Experiment {
         key: "checkout".to_owned(),
         hypothesis: "h".to_owned(),
-        allocation: Allocation::new(vec![variant("control"), variant("bold")]).unwrap(),
+        allocation: Allocation::new(variants).unwrap(),
         state,
     }
 }
@@ -221,7 +302,12 @@ fn arm(variant: &str, people: u32, buyers: u32) -> Vec<Vec<EventRecord>> {
 fn tried(state: State, arms: &[(&str, u32, u32)], metric: Metric) -> super::trial::TrialResult {
     let people: Vec<_> = arms.iter().flat_map(|(v, n, b)| arm(v, *n, *b)).collect();
     let people: Vec<&[EventRecord]> = people.iter().map(Vec::as_slice).collect();
-    let trial = Trial::new(experiment(state), metric, pounds());
+    let keys: Vec<&str> = arms.iter().map(|(variant, ..)| *variant).collect();
+    let asked = match keys.is_empty() {
+        true => experiment(state),
+        false => experiment_of(&keys, state),
+    };
+    let trial = Trial::new(asked, metric, pounds());
     collected(trial, &people).finish().unwrap()
 }
 
@@ -253,6 +339,58 @@ fn verdicts() {
 }
 
 #[test]
+fn while_it_runs_one_arm_of_several_must_be_surer() {
+    let running = State::Running {
+        started_at: UnixMillis(DAY_MS),
+    };
+    let check = |arms: &[(&str, u32, u32)], expected| {
+        let found = tried(running, arms, Metric::Conversion);
+        assert_eq!(found.verdict, expected, "{arms:?}");
+        let warned = found.warnings.join(" ").contains("all variants");
+        assert_eq!(warned, arms.len() > 2 && expected == Verdict::Wait);
+    };
+    // The sequence of 95 % begins at 0.002, that of 97.5 % at -0.001.
+    let (control, calm) = (("control", 1_000, 100), ("calm", 1_000, 100));
+    check(&[control, ("bold", 1_000, 148)], Verdict::Better);
+    check(&[control, ("bold", 1_000, 148), calm], Verdict::Wait);
+    check(&[control, ("bold", 1_000, 154), calm], Verdict::Better);
+}
+
+#[test]
+fn the_page_says_what_the_analysis_says() {
+    let started_at = UnixMillis(DAY_MS);
+    let running = State::Running { started_at };
+    let stopped = State::Stopped {
+        started_at,
+        stopped_at: UnixMillis(2 * DAY_MS),
+    };
+    // p = 0.037: a result of a fixed size, and none while somebody may peek.
+    let people = [arm("control", 100, 20), arm("bold", 100, 33)].concat();
+    let people: Vec<&[EventRecord]> = people.iter().map(Vec::as_slice).collect();
+    for (state, expected, decided) in [
+        (running, experiment::Verdict::Inconclusive, "0 / 1"),
+        (stopped, experiment::Verdict::Increase, "1 / 1"),
+    ] {
+        let page = Page::new(Days::ALL, Day(1), pounds(), &[experiment(state)]);
+        let report = collected(page, &people)
+            .finish(&ShopTotals::default(), heading())
+            .unwrap();
+        let said = report.experiments.iter().map(|row| row.analysis.verdict);
+        assert_eq!(said.collect::<Vec<_>>(), [expected], "{state:?}");
+        assert!(render(&report, Language::English).contains(&format!(">{decided}<")));
+    }
+}
+
+fn heading() -> Heading {
+    Heading {
+        shop: "shop".to_owned(),
+        today: Day(1),
+        currency: pounds(),
+        metric: "conversion",
+    }
+}
+
+#[test]
 fn revenue_is_per_person_in_units() {
     let running = State::Running {
         started_at: UnixMillis(0),
@@ -272,16 +410,20 @@ fn exposures_outside_the_run_do_not_count_unless_imported() {
     let mut imported = exposure(DAY_MS, "bold");
     imported.lane = Lane::Backfill.into();
     let skewed = exposure(10 * DAY_MS - 1_000, "control");
-    let early = exposure(9 * DAY_MS, "control");
+    // The first exposure counts, also where another one was in the run.
+    let early = [
+        exposure(9 * DAY_MS, "control"),
+        exposure(11 * DAY_MS, "control"),
+    ];
     let strange = exposure(11 * DAY_MS, "unheard");
-    let people: [&[EventRecord]; 4] = [&[imported], &[skewed], &[early], &[strange]];
+    let people: [&[EventRecord]; 4] = [&[imported], &[skewed], &early, &[strange]];
     let trial = Trial::new(experiment(running), Metric::Conversion, None);
     let found = collected(trial, &people).finish().unwrap();
     let sizes: Vec<u64> = found.arms.iter().map(|arm| arm.units.x().count()).collect();
     assert_eq!(sizes, [1, 1]);
     let warnings = found.warnings.join(" ");
     assert!(
-        warnings.contains("1 persons were exposed only outside the run"),
+        warnings.contains("1 persons were first exposed outside the run"),
         "{warnings}"
     );
     assert!(

@@ -2,8 +2,9 @@
 
 use evaluate_domain::experiment::{
     self, Arm, ArmAnalysis, Exposure, Exposures, MetricKind, Question, State, Warning,
+    anytime_interval,
 };
-use rapport_math::PairMoments;
+use rapport_math::{Interval, PairMoments};
 use rapport_types::{Currency, UnixMillis};
 
 use super::Collect;
@@ -35,7 +36,7 @@ pub struct Trial {
     /// In the order of the variants, the control first.
     arms: Vec<Arm>,
     crossovers: u64,
-    /// People whose every exposure lies outside the run.
+    /// People whose first exposure, the only one that is kept, lies outside the run.
     outside: u64,
     /// People who first met a variant that the experiment does not have.
     unknown: u64,
@@ -75,7 +76,7 @@ impl Verdict {
 pub struct TrialResult {
     /// All arms, the control first.
     pub arms: Vec<Arm>,
-    /// The treated arms, in the same order.
+    /// The treated arms, in the same order. Their verdicts heed whether the experiment is over.
     pub treated: Vec<ArmAnalysis>,
     /// The p of the arms' sizes; 1 while nobody was exposed.
     pub srm_p: f64,
@@ -174,8 +175,9 @@ impl Trial {
             covariate: false,
             confidence: CONFIDENCE,
         };
-        let treated = experiment::analyse(&question)
+        let mut treated = experiment::analyse(&question)
             .map_err(|_| Error::Internal("an experiment cannot be analysed"))?;
+        judge(&mut treated, &self.arms, self.experiment.state);
         let sizes = treated.first().and_then(|row| row.sample_ratio);
         Ok(TrialResult {
             srm_p: sizes.map_or(1.0, |ratio| ratio.p),
@@ -208,7 +210,7 @@ impl Trial {
         );
         count(
             self.outside,
-            "were exposed only outside the run and are left out",
+            "were first exposed outside the run and are left out",
         );
         count(
             self.unknown,
@@ -241,28 +243,52 @@ impl Collect for Trial {
     }
 }
 
-/// While it runs, the sequential interval decides, as somebody may look every day; once it is over,
-/// the corrected test of its fixed horizon does.
+/// Says of every treated arm what may be said now. While the experiment runs, the sequential interval
+/// decides, as somebody may look every day; once it is over, the corrected test of its fixed horizon
+/// does. Any arm may decide, so the interval is corrected for their number as well (Bonferroni).
+fn judge(treated: &mut [ArmAnalysis], arms: &[Arm], state: State) {
+    let alpha = 1.0 - CONFIDENCE;
+    let own_alpha = alpha / treated.len().max(1) as f64;
+    let size = |arm: &Arm| arm.units.x().count();
+    let control = arms.first().map_or(0, size);
+    for (row, arm) in treated.iter_mut().zip(arms.iter().skip(1)) {
+        if row.verdict == experiment::Verdict::Invalid {
+            continue;
+        }
+        let excludes_0 = |range: Option<Interval>| range.is_some_and(|range| !range.contains(0.0));
+        let sure = match state {
+            State::Stopped { .. } => row.p_corrected.is_some_and(|p| p < alpha),
+            State::Draft | State::Running { .. } => {
+                let units = (control, size(arm));
+                let corrected = row
+                    .estimate
+                    .and_then(|found| anytime_interval(&found, units, own_alpha));
+                let is_sure = excludes_0(corrected);
+                let warning = Warning::NotAfterCorrection;
+                if !is_sure && excludes_0(row.sequential) && !row.warnings.contains(&warning) {
+                    row.warnings.push(warning);
+                }
+                is_sure
+            }
+        };
+        row.verdict = match row.estimate {
+            Some(found) if sure && found.effect > 0.0 => experiment::Verdict::Increase,
+            Some(_) if sure => experiment::Verdict::Decrease,
+            Some(_) | None => experiment::Verdict::Inconclusive,
+        };
+    }
+}
+
+/// Says of the experiment what its treated arms say together.
 fn verdict(treated: &[ArmAnalysis], state: State) -> Verdict {
-    if treated
-        .iter()
-        .any(|row| row.verdict == experiment::Verdict::Invalid)
-    {
+    let any = |said: experiment::Verdict| treated.iter().any(|row| row.verdict == said);
+    if any(experiment::Verdict::Invalid) {
         return Verdict::Broken;
     }
     let stopped = matches!(state, State::Stopped { .. });
-    let sign = |row: &ArmAnalysis| {
-        let found = row.estimate?;
-        let sure = match stopped {
-            true => row.p_corrected.is_some_and(|p| p < 1.0 - CONFIDENCE),
-            false => row.sequential.is_some_and(|range| !range.contains(0.0)),
-        };
-        sure.then_some(found.effect)
-    };
-    let effects: Vec<f64> = treated.iter().filter_map(sign).collect();
-    if effects.iter().any(|effect| *effect > 0.0) {
+    if any(experiment::Verdict::Increase) {
         Verdict::Better
-    } else if !effects.is_empty() {
+    } else if any(experiment::Verdict::Decrease) {
         Verdict::Worse
     } else if stopped && treated.iter().all(|row| row.estimate.is_some()) {
         Verdict::NoDifference

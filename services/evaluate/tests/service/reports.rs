@@ -342,6 +342,28 @@ async fn the_page_is_well_formed_in_both_languages() {
 }
 
 #[tokio::test]
+async fn every_figure_of_the_page_is_of_the_days_that_are_drawn() {
+    let mut world = World::embedded().await;
+    let (before, now) = (subject(1), subject(2));
+    world.consent(&[before, now], Granted);
+    // 400 days are drawn, so the first of them is 399 days ago.
+    for (person, at, campaign) in [
+        (before, NOW - 400 * DAY_MS, "bygone"),
+        (now, NOW - 399 * DAY_MS, "oldest"),
+        (now, NOW, "newest"),
+    ] {
+        world.event(Some(person), click(at, campaign));
+        world.event(Some(person), purchase(at, campaign, 100));
+    }
+    world.settle().await;
+    let request = RenderReportRequest::default();
+    let html = world.reports.render_report(request).await.unwrap();
+    let html = html.into_inner().html;
+    assert!(html.contains("newest") && html.contains("oldest"));
+    assert!(!html.contains("bygone"));
+}
+
+#[tokio::test]
 async fn an_empty_log_gives_empty_reports() {
     let mut world = World::embedded().await;
     let found = series(&mut world, None).await;

@@ -59,6 +59,9 @@ pub struct RankOptions {
     pub diversity: f32,
     /// What to do with known items.
     pub seen: SeenPolicy,
+    /// Items of the history that candidates come from, the newest; coerced to [`SOURCES_MAX`]. With 0
+    /// the answer is popular items, and what is known still counts as known.
+    pub sources_max: usize,
     /// The chance that the last place goes to a candidate drawn at random.
     pub exploration: Probability,
 }
@@ -74,6 +77,7 @@ impl Default for RankOptions {
             revisit_weight: 0.05,
             diversity: 0.1,
             seen: SeenPolicy::Hide,
+            sources_max: SOURCES_MAX,
             exploration: Probability::saturating(0.05),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use prost::Message as _;
 use rapport_api::recommend::v1 as pb;
 use rapport_api::recommend::v1::catalog_service_server::CatalogService;
 use rapport_rpc::Caller;
@@ -20,6 +21,8 @@ use crate::store::item;
 
 /// Most items of a catalogue: every replica holds it in memory.
 pub const CATALOGUE_ITEMS_MAX: usize = 1_000_000;
+/// Most bytes of items in one page: below what a client takes.
+const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Bytes of one upsert.
 pub const UPSERT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -112,10 +115,61 @@ impl CatalogApi {
     async fn list(&self, raw: pb::ListItemsRequest) -> Result<pb::ListItemsResponse, Error> {
         let (after, limit) = parse::list_items(&raw)?;
         let page = item::list(&self.db, &after, limit as u32).await?;
-        let token = |(_, last): &(i64, String)| parse::write_token(last);
-        Ok(pb::ListItemsResponse {
-            items: page.items.iter().map(encode::item).collect(),
-            next_page_token: page.next.as_ref().map(token).unwrap_or_default(),
-        })
+        Ok(to_page(&page))
+    }
+}
+
+/// Encodes a page, cut where it has as many bytes as it may.
+fn to_page(page: &item::Page) -> pb::ListItemsResponse {
+    let mut bytes = 0;
+    let mut items: Vec<pb::Item> = Vec::with_capacity(page.items.len());
+    let mut last = page.next.as_ref().map(|(_, last)| last.as_str());
+    for (at, item) in page.items.iter().enumerate() {
+        let encoded = encode::item(item);
+        bytes += encoded.encoded_len();
+        if bytes > PAGE_BYTES_MAX && at > 0 {
+            last = Some(&page.items[at - 1].id);
+            break;
+        }
+        items.push(encoded);
+    }
+    pb::ListItemsResponse {
+        items,
+        next_page_token: last.map(parse::write_token).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recommend_domain::ItemFields;
+
+    use super::*;
+
+    #[test]
+    fn a_page_of_large_items_is_cut_and_goes_on_after_its_last() {
+        let tag = |n: usize| format!("{n:02}{}", "茶".repeat(62));
+        let large = |n: usize| {
+            let fields = ItemFields {
+                id: format!("item-{n:04}"),
+                title: "茶".repeat(256),
+                tags: (0..32).map(tag).collect(),
+                ..ItemFields::default()
+            };
+            Item::parse(fields).unwrap()
+        };
+        let next = Some((1, "item-0999".to_owned()));
+        let mut page = item::Page {
+            items: (0..1_000).map(large).collect(),
+            next,
+        };
+        let cut = to_page(&page);
+        assert!((1_000..PAGE_BYTES_MAX + 64 * 1024).contains(&cut.encoded_len()));
+        let last = &cut.items.last().unwrap().item_id;
+        assert_eq!(*last, format!("item-{:04}", cut.items.len() - 1));
+        assert_eq!(cut.next_page_token, parse::write_token(last));
+        page.items.truncate(2);
+        let whole = to_page(&page);
+        assert_eq!(whole.items.len(), 2);
+        assert_eq!(whole.next_page_token, parse::write_token("item-0999"));
     }
 }

@@ -114,10 +114,7 @@ impl RecommendApi {
         let anchor = self.people.anchor(query.subject);
         let arms = self.experiments.arms(anchor, measured);
         let variant = arms.variant(EXPERIMENT).unwrap_or_default();
-        let (mut history, degraded) = self.history(query.subject, &serving).await;
-        if variant == "popular" {
-            history.clear();
-        }
+        let (history, degraded) = self.history(query.subject, &serving).await;
         let (id, now) = (self.outbox.new_decision_id(), self.clock.now());
         let ranking = rank_with_scratch(
             &Query {
@@ -342,6 +339,10 @@ fn options_of(variant: &str) -> RankOptions {
         },
         "no_explore" => RankOptions {
             exploration: Probability::saturating(0.0),
+            ..control
+        },
+        "popular" => RankOptions {
+            sources_max: 0,
             ..control
         },
         _ => control,

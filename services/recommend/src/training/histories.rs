@@ -2,15 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rapport_flow::{Consent, LogReader, People, Projection as _, StateError, TailOptions};
+use rapport_flow::{
+    Consent, LogReader, People, Projection as _, StateError, TailError, TailOptions,
+};
 use rapport_types::{PARTITIONS, Purpose, SubjectId, UnixMillis};
 use recommend_domain::{Items, Timeline};
 
 use super::Trainer;
 use crate::error::Error;
 use crate::projection::{SubjectTimeline, Timelines};
+use crate::projections;
 
 const READER: &str = "recommend_training";
+/// How often reading begins again because the log forgot what was about to be read.
+const ATTEMPTS_MAX: usize = 2;
+
+/// Timelines by subject.
+type States = HashMap<SubjectId, SubjectTimeline>;
+/// The last sequence of every partition that is in the states.
+type Cursors = BTreeMap<u32, u64>;
 
 /// Histories by person.
 #[derive(Debug)]
@@ -55,7 +65,8 @@ impl Histories {
 }
 
 impl Trainer {
-    /// Reads the histories from the timelines, or from the log where those cannot be listed.
+    /// Reads the histories from the timelines, or from snapshots and the log where those cannot be
+    /// listed.
     pub(super) async fn histories(&self) -> Result<Histories, Error> {
         if self.people.is_stale() {
             return Err(Error::ConsentViewStale);
@@ -63,7 +74,7 @@ impl Trainer {
         let listed = self.read_timelines().await;
         let histories = match listed {
             Err(StateError::NotIterable) => self.read_log().await?,
-            listed => listed.map_err(|error| Error::Away(Box::new(error)))?,
+            listed => listed.map_err(away)?,
         };
         // Had the view gone stale meanwhile, whoever came later would be missing.
         if self.people.is_stale() {
@@ -87,10 +98,44 @@ impl Trainer {
         Ok(histories)
     }
 
+    /// Reads from snapshots, and from the log what came after them: the log may have forgotten the rest.
     async fn read_log(&self) -> Result<Histories, Error> {
+        let mut attempts = 1;
+        let states = loop {
+            let (mut states, cursors) = self.read_snapshots().await.map_err(away)?;
+            match self.read_tail(&mut states, cursors).await {
+                // A newer snapshot was written meanwhile, and the log forgot what that one has.
+                Err(TailError::Expired) if attempts < ATTEMPTS_MAX => attempts += 1,
+                read => break read.map(|()| states).map_err(away)?,
+            }
+        };
+        let mut histories = Histories::new(&self.people);
+        for (subject, timeline) in &states {
+            histories.add(&self.people, *subject, timeline);
+        }
+        Ok(histories)
+    }
+
+    /// Returns what the newest snapshots have, and for every partition where the log goes on.
+    async fn read_snapshots(&self) -> Result<(States, Cursors), StateError> {
+        let snapshots = projections::snapshots(&self.objects);
+        let (mut states, mut cursors) = (States::new(), Cursors::new());
+        for partition in 0..PARTITIONS {
+            let add = |key: &[u8], timeline: SubjectTimeline| {
+                if let Ok(subject) = SubjectId::parse(key) {
+                    states.insert(subject, timeline);
+                }
+            };
+            let sequence = snapshots.for_each::<Timelines>(partition, add).await?;
+            cursors.insert(partition, sequence);
+        }
+        Ok((states, cursors))
+    }
+
+    async fn read_tail(&self, states: &mut States, cursors: Cursors) -> Result<(), TailError> {
         let options = TailOptions {
             name: READER,
-            cursors: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),
+            cursors,
             types: Timelines::TYPES
                 .iter()
                 .map(|name| (*name).to_owned())
@@ -98,9 +143,7 @@ impl Trainer {
             follow: false,
         };
         let mut reader = LogReader::spawn(self.profile.clone(), options);
-        let mut states: HashMap<SubjectId, SubjectTimeline> = HashMap::new();
-        let lost = |error| Error::Away(Box::new(error));
-        while let Some(tailed) = reader.next().await.map_err(lost)? {
+        while let Some(tailed) = reader.next().await? {
             for event in tailed.batch.iter().flat_map(|batch| &batch.events) {
                 if let Ok(subject) = SubjectId::parse(&event.subject_id) {
                     let state = states.entry(subject).or_default();
@@ -108,10 +151,10 @@ impl Trainer {
                 }
             }
         }
-        let mut histories = Histories::new(&self.people);
-        for (subject, timeline) in &states {
-            histories.add(&self.people, *subject, timeline);
-        }
-        Ok(histories)
+        Ok(())
     }
+}
+
+fn away(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Away(Box::new(error))
 }

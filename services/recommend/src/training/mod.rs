@@ -48,7 +48,7 @@ impl Drop for GiveUp {
 pub struct Trainer {
     /// Rows, leases and idempotency records.
     pub db: Db,
-    /// The model directory.
+    /// The model directory, where the timelines' snapshots are as well.
     pub objects: ObjectStore,
     /// What people did.
     pub timelines: States<Timelines>,

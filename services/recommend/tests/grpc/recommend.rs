@@ -437,6 +437,8 @@ async fn an_experiment_changes_the_answer_of_those_who_are_measured() {
         ("recommend_ranking", "popular")
     );
     assert!(!codes(&answer).contains(&"SIMILAR_TO"));
+    let shown = ids(&answer);
+    assert!(!shown.is_empty() && !shown.contains(&"mug"), "bought");
     let answer = running.ask(unmeasured).await;
     assert_eq!(answer.arms, []);
     assert!(codes(&answer).contains(&"SIMILAR_TO"), "the control");

@@ -3,7 +3,7 @@
 use rapport_api::r#type::v1::Degraded;
 use rapport_store::testing::Engine;
 
-use crate::support::{BOTH, Kept, NOW, buyers, ids, item, subject, view};
+use crate::support::{BOTH, Kept, NOW, buyers, ids, item, purchase, subject, view};
 
 async fn learns_and_serves(kept: &Kept) {
     let running = kept.start().await;
@@ -39,6 +39,28 @@ async fn timelines_in_redis_are_learned_from_the_log() {
     let mut kept = Kept::new(Engine::Sqlite).await;
     kept.redis = Some(rapport_cache::testing::redis_url());
     learns_and_serves(&kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timelines_in_redis_are_learned_after_the_log_forgot_them() {
+    let mut kept = Kept::new(Engine::Sqlite).await;
+    kept.redis = Some(rapport_cache::testing::redis_url());
+    let running = kept.start().await;
+    running.recommend.progress().wait_caught_up().await;
+    buyers(&running, &kept).await;
+    // Stopping writes snapshots, and what these have the log need not keep.
+    running.stop().await;
+    kept.log.expire_all();
+    let running = kept.start().await;
+    let newcomer = subject(50);
+    running.grant(&kept, &[newcomer], &BOTH).await;
+    let order = purchase(&["mug"]);
+    running
+        .has(kept.log.did(newcomer, "purchase", NOW.0, &order))
+        .await;
+    let model = running.train("t").await.unwrap();
+    assert_eq!(model.persons, 7, "the six of before, and who came since");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,14 @@ async fn the_newest_is_read_sorted_and_only_the_last_few_are_kept() {
         write(&snapshots, sequence, &[("b", "2"), ("a", "1")]).await;
     }
     let sorted = states(&[("a", "1"), ("b", "2")]);
-    assert_eq!(newest(&snapshots, 0).await, Some((5_000, sorted)));
+    assert_eq!(newest(&snapshots, 0).await, Some((5_000, sorted.clone())));
+    let mut visited = States::new();
+    let visit = |key: &[u8], state: Bytes| visited.push((key.into(), state.to_vec()));
+    let read = snapshots.for_each::<Any>(7, visit).await;
+    assert_eq!((read.unwrap(), visited), (5_000, sorted));
+    let mut visits = 0;
+    let read = snapshots.for_each::<Any>(8, |_, _| visits += 1).await;
+    assert_eq!((read.unwrap(), visits), (0, 0));
     assert_eq!(
         newest(&snapshots, 5_000).await,
         None,

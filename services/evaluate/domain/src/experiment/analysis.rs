@@ -7,7 +7,8 @@ use super::{
     sample_ratio, welch,
 };
 
-/// Below this p the sizes of the arms are called broken. Strict, because it is looked at daily.
+/// Below this p the sizes of the arms are called broken, once every arm should have five people.
+/// Strict, because it is looked at daily.
 pub const SRM_ALARM: f64 = 0.001;
 /// With fewer units in an arm the normal approximations are not to be trusted.
 const SMALL_ARM: u64 = 100;
@@ -202,7 +203,7 @@ fn compare(
     let sequential =
         estimate.and_then(|found| anytime_interval(&found, units, 1.0 - question.confidence));
     let mut warnings = Vec::new();
-    if ratio.is_some_and(|ratio| ratio.p < SRM_ALARM) {
+    if ratio.is_some_and(|ratio| ratio.is_mismatch()) {
         warnings.push(Warning::SampleRatioMismatch);
     }
     if is_small(before, question.kind) || is_small(after, question.kind) {
@@ -348,6 +349,27 @@ mod tests {
             ..ask(&arms, "a")
         };
         assert_eq!(analyse(&promised).unwrap()[0].warnings, []);
+    }
+
+    #[test]
+    fn a_few_people_are_no_mismatch_however_rare() {
+        let check = |seen: (u64, u64), expected| {
+            let arms = [coin("a", 0, seen.0), coin("b", 0, seen.1)];
+            let shares = Some([9_900.0, 100.0].as_slice());
+            let asked = Question {
+                shares,
+                ..ask(&arms, "a")
+            };
+            let row = &analyse(&asked).unwrap()[0];
+            assert!(row.sample_ratio.unwrap().p < SRM_ALARM);
+            let found = row.warnings.contains(&Warning::SampleRatioMismatch);
+            assert_eq!(found, expected, "{seen:?}");
+        };
+        // One of seven in the arm of 1 %: p = 0.0004, and it happens in 7 of 100 healthy runs.
+        check((6, 1), false);
+        // 4.99 expected, then 5.
+        check((484, 15), false);
+        check((485, 15), true);
     }
 
     #[test]

@@ -3,6 +3,13 @@
 
 use rapport_math::ChiSquared;
 
+use super::SRM_ALARM;
+
+/// With fewer people promised to an arm the chi-squared distribution does not hold: a share of 1 %
+/// with one person among the first seven would be an alarm. Source: Cochran, "Some methods for
+/// strengthening the common chi-squared tests", Biometrics 1954.
+const EXPECTED_MIN: f64 = 5.0;
+
 /// The chi-squared test of the arms' sizes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleRatio {
@@ -10,6 +17,17 @@ pub struct SampleRatio {
     pub chi_squared: f64,
     /// Probability of a distance at least as large if all is well, in `[0, 1]`.
     pub p: f64,
+    /// People that the arm with the smallest share should have, `> 0`.
+    pub expected_min: f64,
+}
+
+impl SampleRatio {
+    /// Returns whether the sizes say that something is broken: `p` is below [`SRM_ALARM`], and every
+    /// arm should have enough people for `p` to be believed.
+    #[must_use]
+    pub fn is_mismatch(&self) -> bool {
+        self.p < SRM_ALARM && self.expected_min >= EXPECTED_MIN
+    }
 }
 
 /// Tests observed sizes against the shares that were promised.
@@ -25,8 +43,9 @@ pub fn sample_ratio(observed: &[u64], shares: &[f64]) -> Option<SampleRatio> {
         return None;
     }
     let whole: f64 = shares.iter().sum();
+    let expected = |share: f64| people as f64 * share / whole;
     let distance = |(&seen, share): (&u64, &f64)| {
-        let expected = people as f64 * share / whole;
+        let expected = expected(*share);
         (seen as f64 - expected) * (seen as f64 - expected) / expected
     };
     let chi_squared = observed.iter().zip(shares).map(distance).sum();
@@ -34,5 +53,6 @@ pub fn sample_ratio(observed: &[u64], shares: &[f64]) -> Option<SampleRatio> {
     Some(SampleRatio {
         chi_squared,
         p: ChiSquared::new(df)?.sf(chi_squared),
+        expected_min: expected(shares.iter().copied().fold(f64::INFINITY, f64::min)),
     })
 }

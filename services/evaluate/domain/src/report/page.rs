@@ -49,15 +49,10 @@ fn key_figures(report: &Report, words: &Words) -> String {
     let revenue: Micros = report.daily.iter().map(|day| day.revenue).sum();
     let orders: u64 = report.daily.iter().map(|day| day.orders).sum();
     let active = report.active;
-    let sum = |of: fn(&CampaignRow) -> i64| -> i128 {
-        report.campaigns.iter().map(|row| i128::from(of(row))).sum()
-    };
-    let (cost, earned) = (
-        sum(|row| row.report.totals.cost.0),
-        sum(|row| row.report.totals.revenue.0),
-    );
+    let costs = report.campaigns.iter();
+    let cost: i128 = costs.map(|row| i128::from(row.report.totals.cost.0)).sum();
     let roas = if cost > 0 {
-        times(earned as f64 / cost as f64)
+        times(report.ad_revenue.0 as f64 / cost as f64)
     } else {
         UNDEFINED.to_owned()
     };
@@ -293,7 +288,11 @@ fn attribution(report: &Report, words: &Words, language: Language) -> String {
         .min(crate::attribution::Model::ALL.len())];
     let shown = Credits::of(rows, words);
     if shown.channels.is_empty() {
-        return section(words.attribution, words.attribution_note, &nothing(words));
+        let why = match report.attribution_refused {
+            true => note(words.too_many),
+            false => nothing(words),
+        };
+        return section(words.attribution, words.attribution_note, &why);
     }
     let mut columns = vec![words.channel];
     columns.extend(rows.iter().map(|row| words.model(row.model)));
@@ -320,7 +319,11 @@ fn wide(svg: &str) -> String {
 }
 
 fn nothing(words: &Words) -> String {
-    format!("<p class=\"note\">{}</p>", words.nothing)
+    note(words.nothing)
+}
+
+fn note(text: &str) -> String {
+    format!("<p class=\"note\">{text}</p>")
 }
 
 fn section(title: &str, note: &str, body: &str) -> String {

@@ -118,6 +118,7 @@ fn sample() -> Report {
         .map(step)
         .to_vec(),
         campaigns: campaigns(),
+        ad_revenue: Micros::from_units(30_000),
         experiments: vec![
             experiment(
                 "bundle-on-item-page",
@@ -139,6 +140,7 @@ fn sample() -> Report {
             ),
             credit(Model::Shapley, [340.0, 405.0, 222.0, 228.0, 193.0]),
         ],
+        attribution_refused: false,
         decisions_missing: 3,
     }
 }
@@ -207,9 +209,11 @@ fn text_from_outside_is_escaped_and_nothing_is_loaded() {
 fn numbers_are_in_the_tables_and_undefined_is_a_dash() {
     let page = render(&sample(), Language::English);
     // Cost is 4.1 per thousand impressions: 21,400 / 755.302 = 28.33.
+    // All campaigns: 30,000 / 1,360.011 = 22.06.
     for text in [
         "GBP 331,671",
         "24.2%",
+        ">22.06×<",
         "28.33×",
         "+2,733.3%",
         "0.012032 (+24.0%)",
@@ -245,6 +249,14 @@ fn an_empty_report_says_so() {
     let page = render(&empty, Language::English);
     assert_eq!(page.matches("Nothing to show").count(), 5);
     assert_eq!(drawings(&page).len(), 0);
+    let refused = Report {
+        attribution_refused: true,
+        ..empty.clone()
+    };
+    let page = render(&refused, Language::English);
+    assert_eq!(page.matches("Nothing to show").count(), 4);
+    assert!(page.contains("Ask for a shorter period"));
+    assert!(render(&refused, Language::Chinese).contains("请选择更短的时段"));
     let one = Report {
         daily: sample().daily[..1].to_vec(),
         ..empty

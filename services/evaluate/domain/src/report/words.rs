@@ -43,6 +43,7 @@ pub(super) struct Words {
     pub other: &'static str,
     pub numbers: &'static str,
     pub nothing: &'static str,
+    pub too_many: &'static str,
     pub missing: &'static str,
     pub method: &'static str,
     verdicts: [&'static str; 4],
@@ -110,7 +111,7 @@ const ENGLISH: Words = Words {
     active_month: "People active in 30 days",
     active_note: ["today", "in 7 days", "stickiness"],
     roas: "Return on ad spend",
-    roas_note: "revenue per unit of cost, all campaigns",
+    roas_note: "revenue per unit of cost, each order once",
     decided: "Experiments with a result",
     decided_note: "of those shown",
     days: "days",
@@ -160,6 +161,7 @@ const ENGLISH: Words = Words {
     other: "Other",
     numbers: "Show the numbers",
     nothing: "Nothing to show for this period yet.",
+    too_many: "More channels or paths than can be told apart. Ask for a shorter period.",
     missing: "decisions were made but never reached the log; the figures are incomplete.",
     method: "Two-valued metrics: pooled z-test; other metrics: Welch. Sequential: asymptotic confidence \
              sequence tuned at 5,000 people. Shares of arms: chi-squared, alarm below 0.001. Only people \
@@ -200,7 +202,7 @@ const CHINESE: Words = Words {
     active_month: "月活跃人数（30 天）",
     active_note: ["日活", "周活", "黏性"],
     roas: "广告支出回报率",
-    roas_note: "全部活动：每单位成本带来的收入",
+    roas_note: "每单位成本带来的收入，每笔订单只计一次",
     decided: "已有结论的实验",
     decided_note: "（本报告所列）",
     days: "天",
@@ -249,6 +251,7 @@ const CHINESE: Words = Words {
     other: "其他",
     numbers: "查看数据",
     nothing: "该时段暂无数据。",
+    too_many: "渠道或路径过多，无法逐一区分。请选择更短的时段。",
     missing: "个决策已作出但未进入日志，数据不完整。",
     method: "二值指标用合并 z 检验，其余用 Welch 检验；序贯区间为渐近置信序列（按 5,000 人调优）；\
              分组比例用卡方检验，低于 0.001 报警。仅统计同意度量的用户。",

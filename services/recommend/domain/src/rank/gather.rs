@@ -121,7 +121,7 @@ impl Scratch {
             .history
             .iter()
             .filter(|line| !line.is_disliked)
-            .take(SOURCES_MAX)
+            .take(options.sources_max.min(SOURCES_MAX))
         {
             let age = query.now.since(line.last_at).max(0) as f32;
             let recency = (-age / half_life).exp2().max(options.recency_floor);

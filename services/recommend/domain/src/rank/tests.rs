@@ -142,6 +142,23 @@ fn without_history_the_answer_is_popularity() {
 }
 
 #[test]
+fn without_sources_the_answer_is_popular_items_that_are_not_known() {
+    let shop = Shop::open();
+    let popular = RankOptions {
+        sources_max: 0,
+        ..plain()
+    };
+    let ask = |history: &[HistoryItem]| shop.ask(history, 8, &popular, &Filter::default());
+    let (strangers, known) = (ask(&[]), ask(&[shop.line("net")]));
+    let mut expected = shop.names(&strangers);
+    assert!(expected.contains(&"net"));
+    expected.retain(|name| *name != "net");
+    assert_eq!(shop.names(&known), expected);
+    let is_popular = |it: &Ranked| it.reasons == [Reason::Popular];
+    assert!(known.items.iter().all(is_popular));
+}
+
+#[test]
 fn history_brings_its_neighbours_and_says_why() {
     let shop = Shop::open();
     let net = shop.line("net");
