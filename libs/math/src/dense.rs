@@ -8,7 +8,7 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
-pub use kernel::{gather_sums, weigh_rows};
+pub use kernel::{gather_sums, row_products, weigh_rows};
 
 /// Columns of a panel.
 pub const LANES: usize = 32;
@@ -19,7 +19,7 @@ const TILE: usize = 8;
 
 /// Adds to `out` the product of `left`, shape `[rows, depth]`, and `right`, shape `[depth, columns]`.
 ///
-/// * `left(row, at)` is read once per element.
+/// * `left(row, at)` is read once per element, that of the last row up to 8 times.
 /// * `right` holds its panels one after the other, `depth` rows each; `out` likewise, `rows` each.
 /// * Cost: `rows * depth * columns` multiplications; one buffer of `8 * depth` numbers.
 pub fn add_product(
@@ -49,12 +49,9 @@ pub fn add_product_from(
     for top in (first..rows).step_by(TILE) {
         let height = TILE.min(rows - top);
         for (at, column) in tile.iter_mut().enumerate() {
+            // Rows past the last give numbers that nobody reads: those of the last.
             for (row, value) in column.iter_mut().enumerate() {
-                *value = if row < height {
-                    left(top + row, at)
-                } else {
-                    0.0
-                };
+                *value = left((top + row).min(rows - 1), at);
             }
         }
         for (panel, target) in right.chunks_exact(depth).zip(out.chunks_exact_mut(rows)) {

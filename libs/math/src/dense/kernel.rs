@@ -3,6 +3,11 @@
 
 use super::{LANES, Lanes, TILE};
 
+/// Rows whose products are taken before their lanes are summed.
+const MANY: usize = 16;
+/// Lanes of a sum of products: one register of the widest machines.
+const PART: usize = 16;
+
 /// Calls the first of two functions that the processor has the instructions for, or the plain one.
 macro_rules! dispatch {
     ($avx512:ident, $avx2:ident, $plain:expr, $arguments:tt) => {{
@@ -40,18 +45,18 @@ pub fn gather_sums(starts: &[usize], members: &[u32], values: &[Lanes], sums: &m
     );
 }
 
-/// Weighs every row by its product with `direction` and adds it up by its weight: all that an
+/// Weighs rows by their products with `direction` and adds them up by their weights: all that an
 /// iterative solver asks of a matrix, in one walk.
 ///
-/// * `rows`: each `direction.len()` panels wide, one after the other.
-/// * `weights`: overwritten with `offset + scale * (row · direction)`.
+/// * `table`: rows of `direction.len()` panels, one after the other; `members` lists those meant.
+/// * `weights`, shape of `members`: overwritten with `offset + scale * (row · direction)`.
 /// * `sum`, shape of `direction`: the rows times their weights are added.
-/// * Cost: two multiplications per number of `rows`.
+/// * Cost: two multiplications per number of the rows listed. Members must index rows.
 pub fn weigh_rows(
-    rows: &[Lanes],
+    table: &[Lanes],
+    members: &[u32],
     direction: &[Lanes],
-    offset: f32,
-    scale: f32,
+    (offset, scale): (f32, f32),
     weights: &mut [f32],
     sum: &mut [Lanes],
 ) {
@@ -59,46 +64,95 @@ pub fn weigh_rows(
         weigh_avx512,
         weigh_avx2,
         weigh_plain,
-        (rows, direction, offset, scale, weights, sum)
+        (table, members, direction, (offset, scale), weights, sum)
+    );
+}
+
+/// Computes the product of each row listed with `direction`: half of [`weigh_rows`], at half its cost.
+pub fn row_products(table: &[Lanes], members: &[u32], direction: &[Lanes], products: &mut [f32]) {
+    dispatch!(
+        products_avx512,
+        products_avx2,
+        products_plain,
+        (table, members, direction, products)
     );
 }
 
 #[inline(always)]
 pub(super) fn weigh_plain(
-    rows: &[Lanes],
+    table: &[Lanes],
+    members: &[u32],
     direction: &[Lanes],
-    offset: f32,
-    scale: f32,
+    (offset, scale): (f32, f32),
     weights: &mut [f32],
     sum: &mut [Lanes],
 ) {
-    for (row, weight) in rows.chunks_exact(direction.len().max(1)).zip(weights) {
-        *weight = offset + scale * product(row, direction);
-        for (to, from) in sum.iter_mut().zip(row) {
-            for lane in 0..LANES {
-                to[lane] += *weight * from[lane];
-            }
+    products_plain(table, members, direction, weights);
+    for weight in weights.iter_mut() {
+        *weight = offset + scale * *weight;
+    }
+    let (width, sum) = (direction.len() * LANES, sum.as_flattened_mut());
+    let row = |member| row_of(table, member, width);
+    // Four at a time, one after the other: a number of the sum is read and written once for four.
+    let (fours, rest) = members.as_chunks::<4>();
+    let (four_weights, rest_weights) = weights.as_chunks::<4>();
+    for ([a, b, c, d], [v, w, x, y]) in fours.iter().zip(four_weights) {
+        let rows = row(*a).iter().zip(row(*b)).zip(row(*c)).zip(row(*d));
+        for (to, (((a, b), c), d)) in sum.iter_mut().zip(rows) {
+            *to = *to + v * a + w * b + x * c + y * d;
+        }
+    }
+    for (member, weight) in rest.iter().zip(rest_weights) {
+        for (to, from) in sum.iter_mut().zip(row(*member)) {
+            *to += weight * from;
         }
     }
 }
 
-/// The product of two rows of panels: lanes first, then halves onto halves.
 #[inline(always)]
-pub(super) fn product(a: &[Lanes], b: &[Lanes]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+pub(super) fn products_plain(
+    table: &[Lanes],
+    members: &[u32],
+    direction: &[Lanes],
+    products: &mut [f32],
+) {
+    let (width, direction) = (direction.len() * LANES, direction.as_flattened());
+    let mut parts = [[0.0f32; PART]; MANY];
+    for (members, products) in members.chunks(MANY).zip(products.chunks_mut(MANY)) {
+        for (member, part) in members.iter().zip(&mut parts) {
+            let mut sums = [0.0f32; PART];
+            let row = row_of(table, *member, width).as_chunks::<PART>().0;
+            for (a, b) in row.iter().zip(direction.as_chunks::<PART>().0) {
+                for lane in 0..PART {
+                    sums[lane] += a[lane] * b[lane];
+                }
+            }
+            *part = sums;
+        }
+        sum_parts(&parts, products);
+    }
+}
+
+/// Sums the lanes of each part: quarters onto quarters, then halves.
+///
+/// Not inlined: with wide instructions the compiler gathers the lanes one by one from memory, which
+/// takes as long as the products.
+#[inline(never)]
+fn sum_parts(parts: &[[f32; PART]; MANY], sums: &mut [f32]) {
+    let mut quarters = [[0.0f32; PART / 4]; MANY];
+    for (part, quarter) in parts.iter().zip(&mut quarters).take(sums.len()) {
+        for lane in 0..PART / 4 {
+            quarter[lane] = (part[lane] + part[lane + 8]) + (part[lane + 4] + part[lane + 12]);
         }
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            sums[lane] += sums[lane + half];
-        }
-        half /= 2;
+    for (quarter, sum) in quarters.iter().zip(sums) {
+        *sum = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
     }
-    sums[0]
+}
+
+#[inline(always)]
+fn row_of(table: &[Lanes], member: u32, width: usize) -> &[f32] {
+    &table.as_flattened()[member as usize * width..][..width]
 }
 
 #[inline(always)]
@@ -147,7 +201,7 @@ pub(super) fn tile_in_parts<const WIDTH: usize>(
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::{LANES, Lanes, TILE, gather_plain, tile_in_parts, weigh_plain};
+    use super::{LANES, Lanes, TILE, gather_plain, products_plain, tile_in_parts, weigh_plain};
     use std::arch::x86_64::{
         _mm512_add_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
         _mm512_storeu_ps,
@@ -210,25 +264,45 @@ pub(super) mod x86 {
 
     #[target_feature(enable = "avx512f")]
     pub(in crate::dense) fn weigh_avx512(
-        rows: &[Lanes],
+        table: &[Lanes],
+        members: &[u32],
         direction: &[Lanes],
-        offset: f32,
-        scale: f32,
+        affine: (f32, f32),
         weights: &mut [f32],
         sum: &mut [Lanes],
     ) {
-        weigh_plain(rows, direction, offset, scale, weights, sum);
+        weigh_plain(table, members, direction, affine, weights, sum);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(in crate::dense) fn products_avx512(
+        table: &[Lanes],
+        members: &[u32],
+        direction: &[Lanes],
+        out: &mut [f32],
+    ) {
+        products_plain(table, members, direction, out);
     }
 
     #[target_feature(enable = "avx2")]
     pub(in crate::dense) fn weigh_avx2(
-        rows: &[Lanes],
+        table: &[Lanes],
+        members: &[u32],
         direction: &[Lanes],
-        offset: f32,
-        scale: f32,
+        affine: (f32, f32),
         weights: &mut [f32],
         sum: &mut [Lanes],
     ) {
-        weigh_plain(rows, direction, offset, scale, weights, sum);
+        weigh_plain(table, members, direction, affine, weights, sum);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(in crate::dense) fn products_avx2(
+        table: &[Lanes],
+        members: &[u32],
+        direction: &[Lanes],
+        out: &mut [f32],
+    ) {
+        products_plain(table, members, direction, out);
     }
 }

@@ -18,8 +18,10 @@ pub(super) struct Fit<'a> {
     options: IalsOptions,
     people: Solver,
     things: Solver,
-    /// The things' vectors as the epoch before left them.
+    /// The things' vectors as the epoch before left them, but for the last turn to the things' axes.
     before: Vec<f32>,
+    /// That turn, row by row, if `before` still lacks it: two turns in one cost half.
+    owed: Option<Vec<f32>>,
     /// Epochs since momentum was 0.
     running: usize,
 }
@@ -41,6 +43,7 @@ impl<'a> Fit<'a> {
             people: Solver::new(vec![0.0; people * options.factors], options),
             before: vectors.clone(),
             things: Solver::new(vectors, options),
+            owed: None,
             running: 0,
         }
     }
@@ -141,10 +144,22 @@ impl<'a> Fit<'a> {
                 std::array::from_fn(|lane| value(lane) as f32)
             })
             .collect();
-        for vectors in [&mut to.vectors, &mut other.vectors, &mut self.before] {
-            turn_rows(vectors, width, &axes);
+        turn_rows(&mut to.vectors, width, &axes);
+        turn_rows(&mut other.vectors, width, &axes);
+        let mut both = self.owed.take().unwrap_or_else(|| identity(width));
+        turn_rows(&mut both, width, &axes);
+        match side {
+            Side::Things => self.owed = Some(both),
+            Side::People => turn_rows(&mut self.before, width, &panels_of(&both, width)),
         }
     }
+}
+
+fn identity(width: usize) -> Vec<f32> {
+    let mut square = vec![0.0; width * width];
+    let diagonal = square.iter_mut().step_by(width + 1);
+    diagonal.for_each(|it| *it = 1.0);
+    square
 }
 
 /// Small random numbers, so that the first people see every dimension; [`Fit::balance`] finds the size.
@@ -158,7 +173,7 @@ fn starting_vectors(count: usize, width: usize, seed: u64) -> Vec<f32> {
             let mut stream = rng.fork(chunk as u64);
             values
                 .iter_mut()
-                .for_each(|value| *value = (size * stream.normal()) as f32);
+                .for_each(|value| *value = stream.range(-size, size) as f32);
         });
     vectors
 }

@@ -1,6 +1,6 @@
 //! One side's vectors given the other's, on axes where the other's Gram matrix is diagonal.
 
-use rapport_math::dense::{LANES, Lanes, add_product, weigh_rows};
+use rapport_math::dense::{LANES, Lanes, add_product, row_products, weigh_rows};
 use rapport_math::{cholesky, cholesky_solve};
 use rayon::prelude::*;
 
@@ -155,7 +155,8 @@ impl Solver {
     /// Takes some steps of conjugate gradients from where `vector` stands, on axes scaled by the ridge;
     /// leaves what then is missing to 1 at each pair in `scratch.errors`.
     ///
-    /// Cost of the start and of each step: two products per pair and dimension.
+    /// Cost of the start and of each step but the last: two products per pair and dimension; of the
+    /// last one.
     pub(super) fn descend(
         &self,
         known: &[u32],
@@ -164,10 +165,6 @@ impl Solver {
         scratch: &mut SolveScratch,
     ) {
         self.put_ridge(known.len(), &mut scratch.ridge);
-        scratch.rows.clear();
-        for at in known {
-            scratch.rows.extend_from_slice(self.vector(*at as usize));
-        }
         scratch.errors.resize(known.len(), 0.0);
         scratch.pulls.resize(known.len(), 0.0);
         let SolveScratch {
@@ -178,29 +175,39 @@ impl Solver {
             image,
             ..
         } = scratch;
-        let (rows, ridge) = (panels(&scratch.rows), panels(&scratch.ridge));
+        let (rows, ridge) = (panels(&self.vectors), panels(&scratch.ridge));
         let (vector, _) = vector.as_chunks_mut::<LANES>();
         // Downhill: the pairs' errors pull, the ridge holds back.
         residual.clear();
         residual.extend(lanes(vector, ridge, |value, ridge| -value * ridge));
-        weigh_rows(rows, vector, 1.0, -1.0, errors, residual);
+        weigh_rows(rows, known, vector, (1.0, -1.0), errors, residual);
         direction.clear();
         direction.extend(lanes(residual, ridge, |force, ridge| force / ridge));
         let mut force = product(residual, direction);
         let enough = force * FORCE_MIN;
-        for _ in 0..steps {
+        for left in (0..steps).rev() {
             if force <= enough || force.is_nan() {
                 return;
             }
             image.clear();
             image.extend(lanes(direction, ridge, |value, ridge| value * ridge));
-            weigh_rows(rows, direction, 0.0, 1.0, pulls, image);
-            let step = force / product(direction, image);
+            // The last step asks how far, no longer where to go from there: the image is not needed.
+            let resistance = if left == 0 {
+                row_products(rows, known, direction, pulls);
+                product(direction, image) + pulls.iter().map(|it| it * it).sum::<f32>()
+            } else {
+                weigh_rows(rows, known, direction, (0.0, 1.0), pulls, image);
+                product(direction, image)
+            };
+            let step = force / resistance;
             add_scaled(vector, direction, step);
-            add_scaled(residual, image, -step);
             for (error, pull) in errors.iter_mut().zip(&*pulls) {
                 *error -= step * pull;
             }
+            if left == 0 {
+                return;
+            }
+            add_scaled(residual, image, -step);
             image.clear();
             image.extend(lanes(residual, ridge, |force, ridge| force / ridge));
             let before = std::mem::replace(&mut force, product(residual, image));
