@@ -34,7 +34,7 @@ pub struct TextClassifier {
     pub(crate) weights: Quantised,
     pub(crate) bias: Vec<f32>,
     pub(crate) mixture: Mixture,
-    /// Which features each label was trained with; kept in a file only together with `scope`.
+    /// What each label was trained with; kept in a file only together with `scope`.
     pub(crate) typical: Option<Typical>,
     /// What tells texts of no label; `None` when no label could be held out to find it.
     pub(crate) scope: Option<Scope>,
@@ -228,14 +228,21 @@ impl TextClassifier {
         let judgement = network
             .map(|(_, network)| network.judge(&buffer.columns, &buffer.values, &mut buffer.scaled));
         let probabilities = self.probabilities(&margins, judgement.as_ref());
-        let typical = self.typical.as_ref();
+        let (typicality, topic) = self.typical.as_ref().map_or((0.0, 0.0), |typical| {
+            let (columns, values) = (&buffer.columns, &buffer.values);
+            let answer = argmax(&probabilities);
+            let topic = &typical.topics[answer as usize];
+            (
+                typical.share(columns, values, answer),
+                topic.cosine(columns, values),
+            )
+        });
         let signs = Signs {
             margin: largest(&margins),
             top_score: judgement.as_ref().map_or(0.0, |it| it.top_score),
             nearness: judgement.as_ref().map_or(0.0, |it| it.nearness),
-            typicality: typical.map_or(0.0, |typical| {
-                typical.share(&buffer.columns, &buffer.values, argmax(&probabilities))
-            }),
+            typicality,
+            beyond_topic: typicality - topic,
             known: buffer.known,
             length: libm::logf(1.0 + buffer.columns.len() as f32),
         };

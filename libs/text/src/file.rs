@@ -11,6 +11,7 @@ use crate::network::Network;
 use crate::options::{Algorithm, LABEL_BYTES_MAX, LABELS_MAX, MODEL_BYTES_MAX};
 use crate::quantised::Quantised;
 use crate::scope::{SIGNALS, Scope};
+use crate::topic::{TOPIC_FEATURES_MAX, Topic};
 use crate::typical::Typical;
 use crate::vocabulary::{FEATURES_MAX, Vocabulary, Weighing};
 
@@ -18,7 +19,7 @@ use crate::vocabulary::{FEATURES_MAX, Vocabulary, Weighing};
 const FORMAT: Format = Format {
     what: "text model",
     mark: *b"RPTTEXT\0",
-    version: 4,
+    version: 5,
     bytes_max: MODEL_BYTES_MAX,
 };
 /// Most hidden units of all members of a network together.
@@ -88,6 +89,10 @@ fn write_model(body: &mut Writer, model: &TextClassifier) {
         body.f32s(&scope.weights);
         body.f32s(&[scope.bias, scope.threshold]);
         body.bytes(&typical.bits);
+        typical
+            .topics
+            .iter()
+            .for_each(|topic| write_topic(body, topic));
     }
     let mixture = &model.mixture;
     body.f32s(&[mixture.sharpness, mixture.last_sharpness]);
@@ -105,6 +110,12 @@ fn write_model(body: &mut Writer, model: &TextClassifier) {
             write_matrix(body, &network.centres);
         }
     }
+}
+
+fn write_topic(body: &mut Writer, topic: &Topic) {
+    body.count(topic.columns.len());
+    topic.columns.iter().for_each(|column| body.u32(*column));
+    body.f32s(&topic.weights);
 }
 
 fn write_matrix(body: &mut Writer, matrix: &Quantised) {
@@ -210,7 +221,21 @@ fn read_scope(
         threshold: rest[1],
     };
     let bits = body.bytes(features * Typical::stride(classes))?.to_vec();
-    Ok((scope, Typical::from_bits(bits, classes)))
+    let topics = (0..classes).map(|_| read_topic(body, features));
+    let topics = topics.collect::<Result<_, _>>()?;
+    Ok((scope, Typical::from_parts(bits, topics)))
+}
+
+fn read_topic(body: &mut Reader<'_>, features: usize) -> Result<Topic, Refusal> {
+    let length = body.count("features of a topic", 0..=TOPIC_FEATURES_MAX)?;
+    let columns = (0..length).map(|_| body.u32());
+    let columns: Vec<u32> = columns.collect::<Result<_, _>>()?;
+    let known = columns.iter().all(|column| (*column as usize) < features);
+    if !known || !columns.is_sorted_by(|a, b| a < b) {
+        return Err(Refusal::BadField("features of a topic"));
+    }
+    let weights = body.f32s("topic weight", length)?;
+    Ok(Topic { columns, weights })
 }
 
 fn read_network(

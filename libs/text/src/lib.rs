@@ -19,6 +19,7 @@ mod options;
 mod quantised;
 mod scope;
 mod tokenise;
+mod topic;
 mod train;
 mod typical;
 mod validate;

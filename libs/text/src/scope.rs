@@ -12,7 +12,7 @@ use crate::validate::{Choice, Fold, argmax};
 use crate::vocabulary::RowBuffer;
 
 /// How many signs there are.
-pub(crate) const SIGNALS: usize = 5 + GROUPS;
+pub(crate) const SIGNALS: usize = 6 + GROUPS;
 
 /// What speaks for a text being in scope. Each sign alone is weak: unknown texts of a near topic score
 /// well, known texts that are put oddly score badly, and they do so by different signs.
@@ -29,6 +29,9 @@ pub(crate) struct Signs {
     /// likelihood of the text under its label, of which classifiers keep the telling part alone (Gangal
     /// et al., AAAI 2020), cut down to what one bit holds.
     pub(crate) typicality: f32,
+    /// Typicality less the cosine to the named label's topic, see [`crate::topic::Topic`]: an unknown text
+    /// of a near topic shares that and little else.
+    pub(crate) beyond_topic: f32,
     /// Share of the text's features, by group, that any training text had.
     pub(crate) known: [f32; GROUPS],
     /// Logarithm of the number of known features. Not a sign of its own, but a cosine or share of many
@@ -45,6 +48,7 @@ impl Signs {
             self.top_score,
             self.nearness,
             self.typicality,
+            self.beyond_topic,
             self.length,
         ]);
         known.copy_from_slice(&self.known);

@@ -1,15 +1,19 @@
 //! Which features each label was trained with. A text may hold a label's telling words and be about
 //! something else: then much of the rest of it was never said under that label.
 
+use crate::topic::Topic;
 use crate::vocabulary::Rows;
 
-/// One bit per feature and label: whether a training text of the label has the feature.
+/// What each label was trained with: one bit per feature and label, whether a training text of the label
+/// has the feature; and the label's topic.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Typical {
     /// Bytes of one feature, [`Typical::stride`] of the labels.
     stride: usize,
     /// Shape `[features, stride]`; label `l` is bit `l % 8` of byte `l / 8`.
     pub(crate) bits: Vec<u8>,
+    /// One per label.
+    pub(crate) topics: Vec<Topic>,
 }
 
 impl Typical {
@@ -18,9 +22,10 @@ impl Typical {
         classes.div_ceil(8)
     }
 
-    /// Notes what the training rows hold. Cost: `O(entries)`.
+    /// Notes what the training rows hold. Cost: `O(entries · log entries)`.
     pub(crate) fn learn(rows: &Rows, features: usize, labels: &[u32], classes: usize) -> Self {
-        let mut typical = Self::from_bits(vec![0; features * Self::stride(classes)], classes);
+        let topics = Topic::learn(rows, labels, classes);
+        let mut typical = Self::from_parts(vec![0; features * Self::stride(classes)], topics);
         for (row, &label) in labels.iter().enumerate() {
             for &column in rows.row(row).0 {
                 let (place, bit) = typical.place(column, label);
@@ -30,11 +35,12 @@ impl Typical {
         typical
     }
 
-    /// Takes the bits of a file, shape `[features, stride]`.
-    pub(crate) fn from_bits(bits: Vec<u8>, classes: usize) -> Self {
+    /// Puts together what a file holds: bits of shape `[features, stride]` and one topic per label.
+    pub(crate) fn from_parts(bits: Vec<u8>, topics: Vec<Topic>) -> Self {
         Self {
-            stride: Self::stride(classes),
+            stride: Self::stride(topics.len()),
             bits,
+            topics,
         }
     }
 

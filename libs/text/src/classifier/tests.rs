@@ -261,7 +261,24 @@ fn every_damaged_file_is_refused() {
     let longer = [&good[..], &[0]].concat();
     let why = |file: &[u8]| TextClassifier::from_bytes(file).unwrap_err().why;
     assert!(matches!(why(&longer), Refusal::WrongLength { .. }));
-    let mut newer = good;
-    newer[8] = 9;
-    assert_eq!(why(&newer), Refusal::OtherVersion(9));
+    let mut other = good;
+    for version in [4, 9] {
+        other[8] = version;
+        assert_eq!(why(&other), Refusal::OtherVersion(version.into()));
+    }
+}
+
+#[test]
+fn a_topic_of_features_that_are_not_there_is_refused() {
+    let model = trained(Algorithm::Linear, None);
+    let features = model.vocabulary.len() as u32;
+    for columns in [[0, features], [3, 3], [4, 3]] {
+        let mut bad = model.clone();
+        bad.typical.as_mut().unwrap().topics[1] = crate::topic::Topic {
+            columns: columns.to_vec(),
+            weights: vec![0.6, 0.8],
+        };
+        let why = TextClassifier::from_bytes(&bad.to_bytes()).unwrap_err().why;
+        assert_eq!(why, Refusal::BadField("features of a topic"), "{columns:?}");
+    }
 }
