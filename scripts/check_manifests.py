@@ -23,6 +23,8 @@ EDGES = {(caller, service) for service in SERVICES for caller in ("client", "hea
 NAME = "app.kubernetes.io/name"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 # Custom resources have no schema in Kubernetes itself.
+# The most that a server takes beside the drain of its calls: DRAIN_WAIT, HOOK_MAX and FLUSH_MAX.
+DRAIN_REST_SECONDS = 13
 CUSTOM_GROUPS = ("monitoring.coreos.com", "kustomize.config.k8s.io")
 
 
@@ -123,7 +125,9 @@ def service_violations(documents):
         sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if sleep < 5:
             yield f"{name}: leaves before clients have re-resolved"
-        if pod["terminationGracePeriodSeconds"] <= sleep:
+        env = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+        drain = int(env["RAPPORT_DRAIN_MAX"].removesuffix("s"))
+        if pod["terminationGracePeriodSeconds"] < sleep + drain + DRAIN_REST_SECONDS:
             yield f"{name}: is killed before it can drain"
         if len(pod.get("topologySpreadConstraints", [])) < 2:
             yield f"{name}: is not spread over zones and hosts"
@@ -174,6 +178,8 @@ def environment_violations(name, service, container, ports):
             yield f"{name}: {prefix}_{other.upper()}_URL differs from the call graph"
     if ("PROFILE_KEYRING" in env) != (service == "profile"):
         yield f"{name}: only profile holds wrapping keys"
+    if f"{prefix}_DATABASE_URL" not in env:
+        yield f"{name}: has no database"
     if len(env) != len(container["env"]):
         yield f"{name}: a variable is set twice"
 
@@ -265,6 +271,11 @@ def set_variable(documents, name, value):
     next(v for v in container_of(documents)["env"] if v["name"] == name)["value"] = value
 
 
+def drop_variable(documents, name):
+    env = container_of(documents)["env"]
+    env[:] = [variable for variable in env if variable["name"] != name]
+
+
 def volume_of(documents, name):
     return next(volume for volume in pod_of(documents)["volumes"] if volume["name"] == name)
 
@@ -298,7 +309,8 @@ BREAKS = [
     (lambda d: volume_of(d, "peer-token")["secret"].pop("items"), "is not this service's own token"),
     (lambda d: container_of(d)["env"].append({"name": "PROFILE_KEYRING", "value": "x"}), "only profile holds"),
     (lambda d: container_of(d)["lifecycle"]["preStop"]["sleep"].update(seconds=1), "leaves before clients"),
-    (lambda d: pod_of(d).update(terminationGracePeriodSeconds=5), "is killed before it can drain"),
+    (lambda d: pod_of(d).update(terminationGracePeriodSeconds=42), "is killed before it can drain"),
+    (lambda d: drop_variable(d, "ADS_DATABASE_URL"), "has no database"),
     (lambda d: pod_of(d).pop("topologySpreadConstraints"), "is not spread"),
     (lambda d: first(d, "ServiceAccount").update(automountServiceAccountToken=True), "mounts its token"),
     (lambda d: first(d, "Service")["spec"]["ports"][0].update(targetPort="web"), "leads to no container port"),

@@ -16,7 +16,8 @@ spec:
   {{- end }}
   revisionHistoryLimit: 5
   strategy:
-    {{- if and $external (not .own.data.size) }}
+    {{- $alone := and (not .own.autoscaling.enabled) (eq (int .own.replicas) 1) }}
+    {{- if and $external (not .own.data.size) (not (and .own.data.existingClaim $alone)) }}
     # A new pod serves before an old one leaves.
     type: RollingUpdate
     rollingUpdate:
@@ -143,6 +144,9 @@ readinessProbe:
       name: {{ .own.store.existingSecret }}
       key: {{ .own.store.redisUrlKey }}
 {{- end }}
+{{- else }}
+- name: {{ $prefix }}_DATABASE_URL
+  value: sqlite:///var/lib/rapport/{{ .name }}.sqlite
 {{- end }}
 - name: RAPPORT_AUTH
   value: {{ $values.auth.mode }}

@@ -10,11 +10,9 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 /// How to reach one service's database.
 ///
-/// A service's clap struct carries these as `--database-url`, `--database-connections-max`,
-/// `--database-acquire-timeout` and `--database-statement-timeout`, with the variables
-/// `<SVC>_DATABASE_URL`, `<SVC>_DATABASE_CONNECTIONS_MAX`, `<SVC>_DATABASE_ACQUIRE_TIMEOUT` and
-/// `<SVC>_DATABASE_STATEMENT_TIMEOUT`: clap cannot prefix a flattened struct's variables, so this
-/// one is plain and the service fills it.
+/// A service's clap struct carries the first two as `--database-url` and `--database-connections-max`,
+/// with the variables `<SVC>_DATABASE_URL` and `<SVC>_DATABASE_CONNECTIONS_MAX`: clap cannot prefix a
+/// flattened struct's variables, so this one is plain and the service fills it.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     /// `postgres://user:password@host/database` or `sqlite:///path/file.db`. Holds a password.

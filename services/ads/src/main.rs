@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-ads")?;
+    let asked = shutdown_signal();
     let neighbours = config.serve.neighbours()?;
     let channel = |url: &String| connect(&neighbours.at(url));
     let peers = Peers {
@@ -41,7 +42,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (draining, broken) = (Arc::clone(&ads), ads.broken());
     let shutdown = async move {
         tokio::select! {
-            () = shutdown_signal() => {}
+            () = asked => {}
             () = broken.cancelled() => {}
         }
     };

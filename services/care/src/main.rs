@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-care")?;
+    let asked = shutdown_signal();
     let neighbours = config.serve.neighbours()?;
     let peers = Peers {
         profile: connect(&neighbours.at(&config.profile_url))?,
@@ -41,7 +42,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .before_exit("flush events, close the database", async move {
             draining.drain().await
         })
-        .serve(shutdown_signal())
+        .serve(asked)
         .await?;
     Ok(())
 }

@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-evaluate")?;
+    let asked = shutdown_signal();
     let neighbours = config.serve.neighbours()?;
     let profile = connect(&neighbours.at(&config.profile_url))?;
     let evaluate = Arc::new(Evaluate::start(&config, profile, Arc::new(SystemClock)).await?);
@@ -38,7 +39,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (draining, watched) = (Arc::clone(&evaluate), Arc::clone(&evaluate));
     let shutdown = async move {
         tokio::select! {
-            () = shutdown_signal() => {}
+            () = asked => {}
             () = watched.broken() => {}
         }
     };

@@ -271,8 +271,16 @@ fn parse_line(line: &str) -> Option<(u32, Zeroizing<[u8; KEY_BYTES]>)> {
 
 #[cfg(unix)]
 fn exposed(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o077 != 0
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    is_open_to_others(metadata.uid(), metadata.permissions().mode())
+}
+
+/// Whether anybody but the owner may use a file; of one that belongs to root, whether anybody but its
+/// group may read it: a mounted Kubernetes secret is root's and is read through the pod's group.
+#[cfg(unix)]
+fn is_open_to_others(owner: u32, mode: u32) -> bool {
+    let shut = if owner == 0 { 0o037 } else { 0o077 };
+    mode & shut != 0
 }
 
 #[cfg(unix)]
@@ -293,6 +301,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ring = Keyring::open_or_create(&folder.path().join("keyring")).unwrap();
         (folder, ring)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_mounted_secret_is_read_through_its_group_and_nothing_else_is() {
+        let open = |owner, mode| is_open_to_others(owner, mode);
+        assert!(!open(0, 0o100_440) && !open(0, 0o600) && !open(10_001, 0o600));
+        assert!(open(10_001, 0o440) && open(0, 0o444) && open(0, 0o460) && open(0, 0o450));
     }
 
     #[test]

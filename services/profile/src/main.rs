@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-profile")?;
+    let asked = shutdown_signal();
     let (connector, incoming) = in_process();
     let own = connect_in_process(&connector, &ClientConfig::new("http://in-process"));
     let profile = Arc::new(Profile::start(&config, Arc::new(SystemClock), own).await?);
@@ -42,7 +43,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     server
         .in_process(incoming)
         .before_exit("close the databases", async move { draining.drain().await })
-        .serve(shutdown_signal())
+        .serve(asked)
         .await?;
     Ok(())
 }

@@ -222,6 +222,12 @@ impl Recommend {
         }
     }
 
+    /// Returns whether a projection could not go on.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        *self.broken.borrow()
+    }
+
     /// Sends the decisions that wait to the log, three seconds at most; later answers have no
     /// decision. Where profile lives in the same process, call it while that still answers.
     pub async fn flush(&self) {

@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = rapport_telemetry::init(&config.telemetry, "rapport-recommend")?;
+    let asked = shutdown_signal();
     let neighbours = config.serve.neighbours()?;
     let evaluate = config.evaluate_url.as_deref().map(|url| neighbours.at(url));
     let peers = Peers {
@@ -49,10 +50,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         })
         .serve(async move {
             tokio::select! {
-                () = shutdown_signal() => {}
+                () = asked => {}
                 () = serving.broken() => {}
             }
         })
         .await?;
+    anyhow::ensure!(!recommend.is_broken(), "a projection could not go on");
     Ok(())
 }
