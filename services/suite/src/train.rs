@@ -1,6 +1,5 @@
 //! `rapport train`: fits the text models that care loads, from CSV files of a team's own.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rapport_text::{Algorithm, TextClassifier, TrainOptions};
@@ -63,7 +62,8 @@ pub fn run(args: TrainArgs) -> Result<(), Failure> {
             sets.push((name, read(file)?));
         }
     }
-    std::fs::create_dir_all(&args.out)?;
+    // Both are trained before either is written: what is wrong with one leaves the other as it was.
+    let mut models = Vec::new();
     for (name, rows) in sets {
         say(&format!("training {name} on {} rows", rows.len()));
         let algorithm = if args.auto {
@@ -77,8 +77,11 @@ pub fn run(args: TrainArgs) -> Result<(), Failure> {
             ..TrainOptions::default()
         };
         let trained = TextClassifier::train_reported(&rows, &options);
-        let (model, report) =
-            trained.map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+        let trained = trained.map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+        models.push((name, trained));
+    }
+    std::fs::create_dir_all(&args.out)?;
+    for (name, (model, report)) in models {
         let path = args.out.join(name);
         model
             .save(&path)
@@ -98,7 +101,6 @@ pub fn run(args: TrainArgs) -> Result<(), Failure> {
 
 fn read(path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let mut rows = Vec::new();
-    let mut by_label: BTreeMap<String, usize> = BTreeMap::new();
     for record in open_csv(path, &["text", "label"])? {
         let (line, fields) = record?;
         let [text, label] = &fields[..] else {
@@ -107,14 +109,14 @@ fn read(path: &Path) -> Result<Vec<(String, String)>, Failure> {
                 path.display()
             )));
         };
+        let label = label.trim();
         if label.is_empty() {
             return Err(Failure::Usage(format!(
                 "{}, line {line}, column 2 (label): is empty; nothing was trained",
                 path.display()
             )));
         }
-        *by_label.entry(label.clone()).or_default() += 1;
-        rows.push((text.clone(), label.clone()));
+        rows.push((text.clone(), label.to_owned()));
         if rows.len() > ROWS_MAX {
             return Err(Failure::Usage(format!(
                 "{}: has more than {ROWS_MAX} rows",

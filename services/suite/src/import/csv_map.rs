@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use profile_domain::IDENTIFIER_CHARS_MAX;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 use rapport_api::profile::v1::{Identifier, IdentifierKind};
 use serde::Deserialize;
 
 use super::source::{BadLine, Line, Mapper};
-use super::values::{date_time, decimal_micros, whole};
+use super::values::{TEXT_CHARS_MAX, at_most, date_time, decimal_micros, whole};
 use crate::failure::Failure;
 
 /// Bytes of a mapping file.
 const MAPPING_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of one event.
+const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// Where Rapport's own events live.
 const PACKAGE: &str = "rapport.event.v1";
 
@@ -147,6 +150,7 @@ impl Mapper for CsvMap {
         if who.is_empty() {
             return Err(at(1)("is empty".to_owned()));
         }
+        at_most(who, IDENTIFIER_CHARS_MAX).map_err(at(1))?;
         let (occurred_at_ms, rest, first) = match self.time {
             Time::Column => {
                 let (time, rest) = rest
@@ -166,6 +170,13 @@ impl Mapper for CsvMap {
         for (index, (path, value)) in self.paths.iter().zip(rest).enumerate() {
             set(&mut event, path, value).map_err(at(first + index))?;
         }
+        let payload = event.encode_to_vec();
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let size = payload.len();
+            let why =
+                format!("makes an event of {size} bytes, at most {PAYLOAD_BYTES_MAX} are allowed");
+            return Err(at(0)(why));
+        }
         Ok(Line {
             identifier: Some(Identifier {
                 kind: self.kind,
@@ -174,7 +185,7 @@ impl Mapper for CsvMap {
             occurred_at_ms,
             payload: prost_types::Any {
                 type_url: format!("type.googleapis.com/{}", self.message.full_name()),
-                value: event.encode_to_vec(),
+                value: payload,
             },
             item: None,
         })
@@ -262,7 +273,10 @@ fn set(message: &mut DynamicMessage, path: &[String], text: &str) -> Result<(), 
 fn parse(kind: &Kind, field: &str, text: &str) -> Result<Value, String> {
     let number = |text: &str| whole(text);
     match kind {
-        Kind::String => Ok(Value::String(text.to_owned())),
+        Kind::String => {
+            at_most(text, TEXT_CHARS_MAX)?;
+            Ok(Value::String(text.to_owned()))
+        }
         Kind::Int64 if field.ends_with("_micros") => decimal_micros(text).map(Value::I64),
         Kind::Int64 => number(text).map(Value::I64),
         Kind::Uint32 => u32::try_from(number(text)?)
@@ -309,6 +323,10 @@ mod tests {
         let event = ViewItem::decode(line.payload.value.as_slice()).unwrap();
         assert_eq!(event.item_id, "42");
         assert!(line.payload.type_url.ends_with("rapport.event.v1.ViewItem"));
+        // What profile would refuse is refused before anything is sent.
+        let refused = |fields: [&str; 2]| map.map(&fields, 1).unwrap_err().column;
+        assert_eq!(refused([&"7".repeat(257), "42"]), 1);
+        assert_eq!(refused(["7", &"4".repeat(1_025)]), 2);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The Online Retail invoices: what a line with which sign is.
 
+use profile_domain::IDENTIFIER_CHARS_MAX;
 use rapport_api::event::v1::{LedgerAdjustment, OrderLine, Purchase, Refund, StockAdjustment};
 use rapport_api::profile::v1::{Identifier, IdentifierKind};
+use recommend_domain::{ITEM_ID_CHARS_MAX, TITLE_CHARS_MAX, is_item_id};
 
 use super::source::{BadLine, Item, Line, Mapper};
-use super::values::{any, date_time, decimal_micros, whole};
+use super::values::{any, at_most, date_time, decimal_micros, whole};
 
 /// Prices in the file are pounds.
 const CURRENCY: &str = "GBP";
@@ -47,22 +49,30 @@ impl Mapper for OnlineRetail {
         if invoice.is_empty() {
             return Err(at(1)("is empty".to_owned()));
         }
-        if item.is_empty() {
-            return Err(at(2)("is empty".to_owned()));
+        at_most(invoice, IDENTIFIER_CHARS_MAX).map_err(at(1))?;
+        if !is_item_id(item) {
+            return Err(at(2)(format!(
+                "must have 1 to {ITEM_ID_CHARS_MAX} characters and no control characters"
+            )));
+        }
+        let title = description.trim();
+        at_most(title, TITLE_CHARS_MAX).map_err(at(3))?;
+        if title.contains(char::is_control) {
+            return Err(at(3)("holds a control character".to_owned()));
         }
         let quantity = whole(quantity).map_err(at(4))?;
         let occurred_at_ms = date_time(timestamp).map_err(at(5))?;
         let price = decimal_micros(unit_price).map_err(at(6))?;
         let identifier = identify(invoice, customer).map_err(at(7))?;
         let payload = payload(invoice, item, quantity, price);
-        let sold = quantity > 0 && price > 0 && !description.is_empty();
+        let sold = quantity > 0 && price > 0 && !title.is_empty();
         Ok(Line {
             identifier: Some(identifier),
             occurred_at_ms,
             payload,
             item: sold.then(|| Item {
                 item_id: (*item).to_owned(),
-                title: description.trim().to_owned(),
+                title: title.to_owned(),
                 price_micros: price,
                 currency: CURRENCY.to_owned(),
             }),
@@ -79,6 +89,7 @@ fn identify(invoice: &str, customer: &str) -> Result<Identifier, String> {
             value: invoice.to_owned(),
         });
     }
+    at_most(customer, IDENTIFIER_CHARS_MAX)?;
     let number = customer.strip_suffix(".0").unwrap_or(customer);
     if number.is_empty() || !number.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(format!("`{customer}` is not a customer number"));
@@ -173,9 +184,15 @@ mod tests {
     #[test]
     fn the_column_that_is_wrong_is_named() {
         let good = ["5", "A", "TEA", "1", "2010-12-01 08:26:00", "1", "17850.0"];
+        let (long, longer) = ("1".repeat(300), "a".repeat(65));
         for (column, bad) in [
             (1, ""),
+            (1, &long),
             (2, ""),
+            (2, &longer),
+            (3, &long),
+            (3, "T\tEA"),
+            (7, &long),
             (4, "six"),
             (5, "yesterday"),
             (6, "1,2"),

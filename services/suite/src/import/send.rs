@@ -172,7 +172,11 @@ impl<'a> Sender<'a> {
         let mut progress = Progress::new("events", self.file.lines);
         while let Some(batch) = done.recv().await {
             let batch = batch.map_err(|status| {
-                Failure::of_call(self.server, "the import stopped; run it again", &status)
+                let what = match status.code() {
+                    tonic::Code::InvalidArgument => "the import stopped: an event was refused",
+                    _ => "the import stopped; run it again",
+                };
+                Failure::of_call(self.server, what, &status)
             })?;
             progress.advance(batch.len() as u64);
             batch.iter().for_each(|result| count(result, summary));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -12,8 +12,10 @@ use ring::digest;
 use crate::failure::Failure;
 use crate::progress::Progress;
 
-/// Longest line: a guard against a file that is no CSV.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes read ahead.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Characters of a header that an error quotes.
+const QUOTED_CHARS_MAX: usize = 200;
 /// Distinct identifiers and items of one file, kept in memory for consent and the catalogue.
 const DISTINCT_MAX: usize = 20_000_000;
 
@@ -142,13 +144,14 @@ pub(super) fn read<'a>(
     path: &Path,
     mapper: &'a dyn Mapper,
 ) -> Result<impl Iterator<Item = Result<Line, Failure>> + use<'a>, Failure> {
+    let (source, lag) = open(path)?;
     let mut reader = csv::ReaderBuilder::new()
-        .buffer_capacity(LINE_BYTES_MAX)
-        .from_reader(open(path)?);
+        .buffer_capacity(BUFFER_BYTES)
+        .from_reader(source);
     let file = path.display().to_string();
     let header = reader
         .headers()
-        .map_err(|error| bad_csv(&file, &error))?
+        .map_err(|error| bad_csv(&file, &error, lag))?
         .clone();
     let places = places(&file, &header, &mapper.columns())?;
     let mut record = csv::StringRecord::new();
@@ -157,7 +160,7 @@ pub(super) fn read<'a>(
         match reader.read_record(&mut record) {
             Ok(false) => return None,
             Ok(true) => number += 1,
-            Err(error) => return Some(Err(bad_csv(&file, &error))),
+            Err(error) => return Some(Err(bad_csv(&file, &error, lag))),
         }
         let fields: Vec<&str> = places
             .iter()
@@ -165,7 +168,8 @@ pub(super) fn read<'a>(
             .collect();
         Some(mapper.map(&fields, number).map_err(|bad| {
             // Line 1 is the header; a quoted line break makes the true line a later one.
-            let line = record.position().map_or(number + 1, csv::Position::line);
+            let position = record.position();
+            let line = position.map_or(number + 1, |place| place.line() + lag);
             let column = bad
                 .column
                 .checked_sub(1)
@@ -194,18 +198,19 @@ pub fn open_csv(
     path: &Path,
     wanted: &[&str],
 ) -> Result<impl Iterator<Item = Result<(u64, Vec<String>), Failure>> + use<>, Failure> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(open(path)?);
+    let (source, lag) = open(path)?;
+    let mut reader = csv::ReaderBuilder::new().from_reader(source);
     let file = path.display().to_string();
     let header = reader
         .headers()
-        .map_err(|error| bad_csv(&file, &error))?
+        .map_err(|error| bad_csv(&file, &error, lag))?
         .clone();
     let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
     let places = places(&file, &header, &wanted)?;
     Ok(reader.into_records().map(move |record| {
-        let record = record.map_err(|error| bad_csv(&file, &error))?;
+        let record = record.map_err(|error| bad_csv(&file, &error, lag))?;
         // A quoted line break makes a record's line a later one than its number.
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |place| place.line() + lag);
         let fields = places
             .iter()
             .map(|place| record.get(*place).unwrap_or("").to_owned());
@@ -213,7 +218,7 @@ pub fn open_csv(
     }))
 }
 
-/// Returns where each wanted column stands: by name if all names are there, else by position.
+/// Returns where each wanted column stands, by name.
 fn places(
     file: &str,
     header: &csv::StringRecord,
@@ -233,26 +238,45 @@ fn places(
         return Ok(wanted.iter().filter_map(find).collect());
     }
     let found: Vec<&str> = header.iter().collect();
+    let found: String = found.join(", ").chars().take(QUOTED_CHARS_MAX).collect();
     Err(Failure::Usage(format!(
         "{file}, line 1: the header lacks {}; it has {}; nothing was sent",
         missing.join(", "),
-        found.join(", ")
+        found
     )))
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+/// Opens a file, and says by how many lines its reader's count lags: of `\r\n` the reader counts the end
+/// only when the next record begins.
+fn open(path: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
     let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
     let file = BufReader::with_capacity(1 << 20, file);
     let zipped = path.extension().is_some_and(|extension| extension == "gz");
-    Ok(if zipped {
+    let bytes: Box<dyn Read + Send> = if zipped {
         Box::new(MultiGzDecoder::new(file))
     } else {
         Box::new(file)
-    })
+    };
+    let mut source = BufReader::with_capacity(BUFFER_BYTES, bytes);
+    let head = source
+        .fill_buf()
+        .map_err(|error| cannot_read(path, &error))?;
+    let mut ends = head.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let is_windows = ends
+        .next()
+        .is_some_and(|(at, _)| at > 0 && head[at - 1] == b'\r');
+    Ok((Box::new(source), u64::from(is_windows)))
 }
 
 fn hash_of(path: &Path) -> Result<[u8; 32], Failure> {
     let mut file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+    let kind = file.metadata().map_err(|error| cannot_read(path, &error))?;
+    if !kind.is_file() {
+        return Err(Failure::Usage(format!(
+            "{}: is no file: an import reads it more than once",
+            path.display()
+        )));
+    }
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -273,11 +297,47 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Usage(format!("{} cannot be read: {error}", path.display()))
 }
 
-fn bad_csv(file: &str, error: &csv::Error) -> Failure {
-    let line = error
-        .position()
-        .map_or(String::new(), |place| format!(", line {}", place.line()));
+fn bad_csv(file: &str, error: &csv::Error, lag: u64) -> Failure {
+    let line = error.position().map_or(String::new(), |place| {
+        format!(", line {}", place.line() + lag)
+    });
     Failure::Usage(format!(
         "{file}{line}: not CSV in UTF-8: {error}; nothing was sent"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::online_retail::OnlineRetail;
+
+    #[test]
+    fn the_wrong_line_is_named_whatever_ends_the_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.csv");
+        let lines = [
+            "invoice,item,description,quantity,timestamp,unit_price,customer",
+            "5,A,TEA,1,2010-12-01 08:26:00,1,17850",
+            "5,A,TEA,six,2010-12-01 08:26:00,1,17850",
+            "",
+        ];
+        for end in ["\n", "\r\n"] {
+            std::fs::write(&path, lines.join(end)).unwrap();
+            let Err(Failure::Usage(why)) = check(&path, &OnlineRetail) else {
+                panic!("a quantity of six is taken");
+            };
+            assert!(
+                why.contains("shop.csv, line 3, column 4 (quantity)"),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_only_once_is_refused() {
+        let Err(Failure::Usage(why)) = check(Path::new("/dev/null"), &OnlineRetail) else {
+            panic!("a device is taken");
+        };
+        assert!(why.contains("is no file"), "{why}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use prost::{Message, Name};
 
+/// Longest text of an event, in characters, as docs/events.md says.
+pub(super) const TEXT_CHARS_MAX: usize = 1_024;
 /// Millionths in one unit.
 const MICROS: i64 = 1_000_000;
 /// Characters of a value that an error quotes.
@@ -13,6 +15,16 @@ pub(crate) fn any<M: Message + Name>(message: &M) -> prost_types::Any {
         type_url: M::type_url(),
         value: message.encode_to_vec(),
     }
+}
+
+/// Checks what a service would refuse later, when other lines are sent: a text of more than `max`
+/// characters.
+pub(super) fn at_most(text: &str, max: usize) -> Result<(), String> {
+    let count = text.chars().count();
+    if count > max {
+        return Err(format!("has {count} characters, at most {max} are allowed"));
+    }
+    Ok(())
 }
 
 /// Parses a whole number.
@@ -47,7 +59,8 @@ pub(super) fn decimal_micros(text: &str) -> Result<i64, String> {
         .ok_or_else(bad)
 }
 
-/// Parses `YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS`, RFC 3339 in UTC, or milliseconds since 1970.
+/// Parses `YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS`, RFC 3339 in UTC, or milliseconds since 1970. Fractions of
+/// a second count to the millisecond.
 pub(super) fn date_time(text: &str) -> Result<i64, String> {
     let bad = || {
         format!(
@@ -77,16 +90,20 @@ pub(super) fn date_time(text: &str) -> Result<i64, String> {
     if !(1..=12).contains(&month) || !(1..=days_of(year, month)).contains(&day) {
         return Err(bad());
     }
-    let seconds = if time.is_empty() {
+    let millis = if time.is_empty() {
         0
     } else {
-        seconds_of_day(time).ok_or_else(bad)?
+        millis_of_day(time).ok_or_else(bad)?
     };
-    Ok((days_from_epoch(year, month, day) * 86_400 + seconds) * 1_000)
+    Ok(days_from_epoch(year, month, day) * 86_400_000 + millis)
 }
 
-fn seconds_of_day(time: &str) -> Option<i64> {
-    let whole = time.split_once('.').map_or(time, |(whole, _)| whole);
+fn millis_of_day(time: &str) -> Option<i64> {
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    if fraction.is_empty() || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None; // an offset from UTC stands here, too
+    }
+    let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let parts: Vec<i64> = whole
         .split(':')
         .map(str::parse)
@@ -98,7 +115,7 @@ fn seconds_of_day(time: &str) -> Option<i64> {
         _ => return None,
     };
     let valid = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
-    valid.then_some(hour * 3_600 + minute * 60 + second)
+    valid.then_some((hour * 3_600 + minute * 60 + second) * 1_000 + millis)
 }
 
 fn days_of(year: i64, month: i64) -> i64 {
@@ -149,6 +166,9 @@ mod tests {
         assert_eq!(date_time("2010-12-01 08:26:00"), Ok(1_291_191_960_000));
         assert_eq!(date_time("2024-02-29T23:59:59Z"), Ok(1_709_251_199_000));
         assert_eq!(date_time("1291191960000"), Ok(1_291_191_960_000));
+        let half = Ok(1_291_191_960_500);
+        assert_eq!(date_time("2010-12-01T08:26:00.5Z"), half);
+        assert_eq!(date_time("2010-12-01 08:26:00.500999"), half);
         for bad in [
             "",
             "2023-02-29",
@@ -156,6 +176,9 @@ mod tests {
             "2010-12-01 24:00:00",
             "01/12/2010",
             "20.1.01",
+            "2010-12-01 08:26:00+09:00",
+            "2010-12-01 08:26:00.5+09:00",
+            "2010-12-01 08:26:00.",
         ] {
             assert!(date_time(bad).is_err(), "{bad}");
         }

@@ -21,6 +21,9 @@ use scenario::{Load, Scenario};
 /// Calls that may be open at once: beyond it the schedule has failed and calls are counted as missed.
 const OPEN_MAX: usize = 4_096;
 
+/// Most calls per second: no machine starts more, and their distance must not be nothing.
+const RATE_MAX: i64 = 1_000_000;
+
 /// What `rapport load` takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LoadArgs {
@@ -30,7 +33,7 @@ pub struct LoadArgs {
     #[command(flatten)]
     pub to: ServerArgs,
     /// Calls per second. For `collect` 0 means as fast as `--lanes` requests in flight allow.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=RATE_MAX))]
     pub rate: u32,
     /// How long to measure.
     #[arg(long, default_value = "10s", value_parser = rapport_rpc::parse_duration)]
@@ -51,7 +54,7 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 500)]
     pub batch: u32,
     /// Requests in flight when `--rate 0`.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=OPEN_MAX as i64))]
     pub lanes: u32,
     /// Print one JSON object instead of a table.
     #[arg(long)]
@@ -101,6 +104,11 @@ struct Ended {
 /// # Errors
 /// [`Failure::Unreachable`] when nobody answers; failed calls are counted, not errors.
 pub async fn run(args: LoadArgs) -> Result<(), Failure> {
+    if args.duration.is_zero() {
+        return Err(Failure::Usage(
+            "--duration must be longer than 0".to_owned(),
+        ));
+    }
     let peers = Peers::connect(&args.to)?;
     let load = Arc::new(Load::prepare(&args, &peers).await?);
     let (ends, results) = mpsc::channel(OPEN_MAX);

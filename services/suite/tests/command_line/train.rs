@@ -81,3 +81,33 @@ fn a_row_without_label_is_named_by_its_true_line_and_nothing_is_trained() {
     );
     assert!(!out.exists(), "{said}");
 }
+
+#[test]
+fn a_file_that_teaches_nothing_leaves_the_other_unwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (
+        folder.path().join("good.csv"),
+        folder.path().join("bad.csv"),
+    );
+    std::fs::write(&good, rows()).unwrap();
+    // Blanks around a label do not make another.
+    std::fs::write(&bad, "text,label\nlost,late\nagain, late \n").unwrap();
+    let out = folder.path().join("models");
+    let [good, bad, out_text] = [&good, &bad, &out].map(|path| path.to_str().unwrap());
+    let output = run(&[
+        "train",
+        "--intent",
+        good,
+        "--emotion",
+        bad,
+        "--out",
+        out_text,
+    ]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("emotion.model: every row has the label"),
+        "{said}"
+    );
+    assert!(!out.exists(), "{said}");
+}
