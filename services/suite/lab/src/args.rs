@@ -379,11 +379,9 @@ impl CommonArgs {
                 "--algorithm takes at most {ALGORITHMS_MAX} names"
             )));
         }
-        if self.algorithm.is_empty() || self.algorithm.iter().any(|name| name == "all") {
-            return Ok(known.to_vec());
-        }
+        let is_all = |name: &&String| *name == "all";
         let mut chosen = Vec::new();
-        for name in &self.algorithm {
+        for name in self.algorithm.iter().filter(|name| !is_all(name)) {
             let Some(found) = known.iter().find(|other| *other == name) else {
                 let names = known.join(", ");
                 return Err(LabError::input(format!(
@@ -394,6 +392,7 @@ impl CommonArgs {
                 chosen.push(*found);
             }
         }
-        Ok(chosen)
+        let everything = self.algorithm.is_empty() || self.algorithm.iter().any(|it| is_all(&it));
+        Ok(if everything { known.to_vec() } else { chosen })
     }
 }

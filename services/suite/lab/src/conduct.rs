@@ -88,6 +88,9 @@ pub fn run(args: LabArgs) -> Result<(), LabError> {
     };
     let plan = plan(&task)?;
     common.validate()?;
+    if let Some(save) = &common.save {
+        check_save(save)?;
+    }
     let measured = measure_all(&task, &plan, common);
     if measured.is_err()
         && let Some(save) = &common.save
@@ -196,17 +199,29 @@ fn remove(file: &Path) {
     let _ = std::fs::remove_file(file);
 }
 
-fn keep_chosen(save: &Path, plan: &Plan, chosen: usize) -> Result<(), LabError> {
-    for (at, algorithm) in plan.algorithms.iter().enumerate() {
-        let file = part(save, algorithm);
-        if at == chosen {
-            std::fs::rename(&file, save)
-                .map_err(|error| LabError::failed(format!("{}: {error}", save.display())))?;
-        } else {
-            remove(&file);
-        }
+/// Refuses, before hours of measuring, a place where no file can be.
+fn check_save(save: &Path) -> Result<(), LabError> {
+    if save.is_dir() {
+        let why = format!("--save {}: is a folder", save.display());
+        return Err(LabError::input(why));
     }
-    Ok(())
+    match save.parent() {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            let (save, folder) = (save.display(), folder.display());
+            let why = format!("--save {save}: there is no folder {folder}");
+            Err(LabError::input(why))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Gives the chosen model its name; the others go, and with an error the chosen one too.
+fn keep_chosen(save: &Path, plan: &Plan, chosen: usize) -> Result<(), LabError> {
+    let kept = std::fs::rename(part(save, plan.algorithms[chosen]), save);
+    plan.algorithms
+        .iter()
+        .for_each(|name| remove(&part(save, name)));
+    kept.map_err(|error| LabError::failed(format!("{}: {error}", save.display())))
 }
 
 /// Starts this very program as a child and waits for its answer.
@@ -364,5 +379,23 @@ mod tests {
     fn the_first_of_equals_wins_and_the_undefined_lose() {
         assert_eq!(best([None, Some(0.1), Some(0.3), Some(0.3)].into_iter()), 2);
         assert_eq!(best([None, None].into_iter()), 0);
+    }
+
+    #[test]
+    fn a_model_that_cannot_get_its_name_leaves_no_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = folder.path().join("sv");
+        std::fs::create_dir(&save).unwrap();
+        let algorithms = vec!["popularity", "item-knn"];
+        for name in &algorithms {
+            std::fs::write(part(&save, name), "model").unwrap();
+        }
+        let rule = Rule::Known(0);
+        assert!(keep_chosen(&save, &Plan { algorithms, rule }, 0).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(check_save(&save).unwrap_err().exit_code(), 2);
+        assert_eq!(check_save(&save.join("no/m")).unwrap_err().exit_code(), 2);
+        assert_eq!(check_save(&save.join("m")), Ok(()));
+        assert_eq!(check_save(Path::new("model")), Ok(()));
     }
 }

@@ -11,7 +11,6 @@ use care_domain::queueing::{
 };
 use rapport_math::Rng;
 use rayon::prelude::*;
-use serde_json::Value;
 
 use self::calls::Calls;
 use crate::args::{CommonArgs, QueueArgs};
@@ -103,19 +102,13 @@ fn formulas(args: &QueueArgs, job: &Job) -> Result<Row, LabError> {
     let mut row = begin_row("queue", job, &args.common, (0, 0));
     let (theory, train_seconds) =
         timed(|| put_formulas(&mut row, args, traffic, args.patience_seconds));
-    // A formula has no sampling error: both ends are the value.
-    let of = |row: &Row, key: &str| row.get(key).and_then(Value::as_f64);
     for (key, value) in [
-        ("erlang_b", of(&row, "erlang_b")),
-        ("erlang_c", of(&row, "erlang_c")),
         ("service_level", theory.map(|it| it.service_level)),
         ("asa_seconds", theory.map(|it| it.mean_wait_seconds)),
         ("occupancy", theory.map(|it| it.occupancy)),
         ("abandoned", theory.map(|it| it.abandoned)),
     ] {
-        row.number(key, value);
-        row.number(&format!("{key}_low"), value);
-        row.number(&format!("{key}_high"), value);
+        put_exact(&mut row, key, value);
     }
     row.number("wait_probability", theory.map(|it| it.wait_probability));
     let needed = match args.patience_seconds {
@@ -145,16 +138,21 @@ fn put_formulas(
     let patient = erlang_c(agents, traffic, target);
     // Services of a file may all take no time, and flags may ask for more than a number holds.
     let sound = traffic.is_sound();
-    row.number(
-        "erlang_b",
-        sound.then(|| erlang_b(agents, traffic.erlangs())),
-    );
+    let blocked = sound.then(|| erlang_b(agents, traffic.erlangs()));
+    put_exact(row, "erlang_b", blocked);
     // Without room for the load the queue has no long run, and everybody would wait.
-    row.number("erlang_c", patient.map(|it| it.wait_probability));
+    put_exact(row, "erlang_c", patient.map(|it| it.wait_probability));
     match patience_seconds {
         Some(patience) => erlang_a(agents, traffic, patience, target),
         None => patient,
     }
+}
+
+/// Puts what a formula says with its interval: it has no sampling error, both ends are the value.
+fn put_exact(row: &mut Row, key: &str, value: Option<f64>) {
+    row.number(key, value);
+    row.number(&format!("{key}_low"), value);
+    row.number(&format!("{key}_high"), value);
 }
 
 fn simulate(row: &mut Row, args: &QueueArgs, traffic: Traffic) {

@@ -1,6 +1,7 @@
 //! Reading CSV with the place of everything that is wrong: file, line, column. One record at a time;
 //! what the fields mean is the task's.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -18,6 +19,8 @@ mod tests;
 pub(crate) const ROWS_MAX: usize = 200_000_000;
 /// Longest field: above it a quote was never closed, or the file is no CSV.
 const FIELD_BYTES_MAX: usize = 1 << 20;
+/// Most characters of a file that one message quotes in a row.
+const QUOTED_CHARS_MAX: usize = 200;
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 1 << 16;
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -115,7 +118,7 @@ impl Table {
             let why = format!(
                 "the columns {} are needed, the header has {}",
                 needed.join(", "),
-                self.origin.header.join(", ")
+                quoted(&self.origin.header.join(", "))
             );
             return Err(self.origin.place(1, self.origin.header.len(), &why));
         }
@@ -137,7 +140,7 @@ impl Table {
         found.ok_or_else(|| {
             let why = format!(
                 "there is no column {name}; there are {}",
-                self.origin.header.join(", ")
+                quoted(&self.origin.header.join(", "))
             );
             self.origin.place(1, 0, &why)
         })
@@ -197,14 +200,19 @@ impl Table {
     /// Returns a finite number; truth values are 1 and 0.
     pub(crate) fn number(&self, column: usize) -> Result<f64, LabError> {
         let text = self.required(column)?;
-        values::number(text).ok_or_else(|| self.bad(column, &format!("{text:?} is no number")))
+        values::number(text)
+            .ok_or_else(|| self.bad(column, &format!("{:?} is no number", quoted(text))))
     }
 
     /// Returns a moment for ordering; see [`values::moment`].
     pub(crate) fn moment(&self, column: usize) -> Result<f64, LabError> {
         let text = self.required(column)?;
-        values::moment(text)
-            .ok_or_else(|| self.bad(column, &format!("{text:?} is no time, date or position")))
+        values::moment(text).ok_or_else(|| {
+            self.bad(
+                column,
+                &format!("{:?} is no time, date or position", quoted(text)),
+            )
+        })
     }
 
     /// Returns the error of a field of the current record.
@@ -231,12 +239,20 @@ impl Table {
     }
 }
 
+/// Returns a text of a file as a message quotes it: what is too long is cut, and ends in an ellipsis.
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 impl Origin {
     fn place(&self, line: u64, column: usize, why: &str) -> LabError {
         let name = self
             .header
             .get(column)
-            .map_or(String::new(), |name| format!(" ({name})"));
+            .map_or(String::new(), |name| format!(" ({})", quoted(name)));
         LabError::input(format!(
             "{}, line {line}, column {}{name}: {why}",
             self.file,

@@ -172,9 +172,11 @@ impl<'a> Sender<'a> {
         let mut progress = Progress::new("events", self.file.lines);
         while let Some(batch) = done.recv().await {
             let batch = batch.map_err(|status| {
-                let what = match status.code() {
-                    tonic::Code::InvalidArgument => "the import stopped: an event was refused",
-                    _ => "the import stopped; run it again",
+                // What was refused is refused again.
+                let what = if status.code() == tonic::Code::InvalidArgument {
+                    "the import stopped"
+                } else {
+                    "the import stopped; run it again"
                 };
                 Failure::of_call(self.server, what, &status)
             })?;

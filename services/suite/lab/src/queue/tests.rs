@@ -118,6 +118,12 @@ fn calls_are_played_again() {
     check(&row, "abandoned", 1.0 - answered, 1e-12);
     check(&row, "wait_p50", 0.0, 0.0);
     assert_eq!(row.get("days"), Some(&Value::from(2)));
+    for key in ["erlang_b", "erlang_c"] {
+        let value = row.get(key);
+        assert!(value.is_some_and(Value::is_number), "{key}");
+        assert_eq!(row.get(&format!("{key}_low")), value);
+        assert_eq!(row.get(&format!("{key}_high")), value);
+    }
     assert_eq!(row.get("worst_class_service_level"), Some(&Value::Null));
     let two = played(&file, "longest-idle", |args| {
         args.agents = 3.try_into().unwrap()

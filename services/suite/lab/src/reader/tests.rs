@@ -126,3 +126,23 @@ fn numbers_and_columns_by_name_are_checked() {
     assert!(!table.advance().unwrap());
     assert_eq!(table.rows(), 2);
 }
+
+#[test]
+fn a_header_without_an_end_is_quoted_in_part() {
+    let long = "é".repeat(5_000);
+    let cut = format!("{}…", "é".repeat(QUOTED_CHARS_MAX));
+    let why =
+        format!(", line 1, column 2: the columns user, item are needed, the header has {cut}");
+    refuses(long.as_bytes(), &why);
+    let (_folder, opened) = table("f.csv", format!("{long}\nmuch\n").as_bytes());
+    let mut table = opened.unwrap();
+    let error = table.named("visit").unwrap_err().to_string();
+    let why = format!("column 1 ({cut}): there is no column visit; there are {cut}");
+    assert!(error.ends_with(&why), "{error}");
+    assert!(table.advance().unwrap());
+    let error = table.number(0).unwrap_err().to_string();
+    assert!(
+        error.ends_with(&format!("({cut}): \"much\" is no number")),
+        "{error}"
+    );
+}

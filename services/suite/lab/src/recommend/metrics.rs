@@ -54,6 +54,13 @@ fn best_first(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
     b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1))
 }
 
+/// Moves what is held out behind its equals in a list best first: ties go against us, as in [`judge`].
+pub(crate) fn put_held_last(top: &mut [(f32, u32)], query: &Query) {
+    for equals in top.chunk_by_mut(|a, b| a.0 == b.0) {
+        equals.sort_by_key(|(_, item)| (query.held.binary_search(&ItemIdx(*item)).is_ok(), *item));
+    }
+}
+
 /// Judges one user's scores, in which the user's own items are [`MASKED`].
 ///
 /// The rank of a held-out item is 1 + the other items that score at least as well + the held-out

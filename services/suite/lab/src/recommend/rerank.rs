@@ -4,7 +4,7 @@ use recommend_domain::{POOL_MAX, Rerank, rerank};
 
 use super::Lists;
 use super::data::Data;
-use super::metrics::{Judged, Variety, gather, judge_list};
+use super::metrics::{Judged, Variety, gather, judge_list, put_held_last};
 use super::models::Model;
 use super::serve::map_scores;
 use crate::args::{RecommendArgs, RerankKind};
@@ -39,6 +39,7 @@ pub(super) fn serve_reranked(
         &data.queries,
         |query, scores, top| {
             gather(scores, pool, top);
+            put_held_last(top, query);
             top.truncate(pool);
             let alike = variety.likeness(&top.iter().map(|(_, item)| *item).collect::<Vec<_>>());
             let scores: Vec<f32> = top.iter().map(|(score, _)| *score).collect();

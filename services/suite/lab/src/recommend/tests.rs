@@ -438,6 +438,23 @@ fn reranking_trades_scores_for_variety_a_row_at_a_time() {
 }
 
 #[test]
+fn ties_go_against_reranked_lists_too() {
+    let train: String = (0..10).map(|user| format!("u{user},i{user}\n")).collect();
+    let files = Files::new(&format!("user,item\n{train}"), "user,item\nu0,i1\nu5,i0\n");
+    let mut args = files.args();
+    args.k = 1;
+    let recalls = |args: RecommendArgs| -> Vec<Option<f64>> {
+        let answer = files.measure_with("popularity", None, args);
+        let recall = |row: &Row| row.get("recall").and_then(serde_json::Value::as_f64);
+        answer.rows.iter().map(recall).collect()
+    };
+    assert_eq!(recalls(args.clone()), [Some(0.0)]);
+    args.rerank = vec![RerankKind::Mmr, RerankKind::Dpp];
+    args.strengths = vec![0.0, 0.5];
+    assert_eq!(recalls(args), [Some(0.0); 4]);
+}
+
+#[test]
 fn a_list_without_ties_is_judged_by_its_places() {
     let judged = judge_list(&[4, 1, 9], &query(&[1, 9], 3), 2);
     assert!((judged.recall - 1.0 / 3.0).abs() < 1e-12);

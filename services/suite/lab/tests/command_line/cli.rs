@@ -303,6 +303,11 @@ fn bad_input_exits_with_two_and_names_the_place() {
         &recommend("pairs.csv", &["--algorithm", "magic"]),
         "--algorithm magic: unknown here; there are popularity, user-knn, item-knn, ease, slim, ials, gf-cf, bspm, auto, and `all`",
     );
+    refuses(
+        folder,
+        &recommend("pairs.csv", &["--algorithm", "all,magic"]),
+        "--algorithm magic: unknown here",
+    );
     refuses_with(
         folder,
         &recommend("pairs.csv", &["--budget-cpu-seconds", "0"]),
